@@ -1,0 +1,63 @@
+"""What routes are given, as words: `job: OwnJob`, `store: TheStore`, `tenant: Tenant`."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from services.api import auth
+from services.api.streams import Streams
+from services.contract.errors import NotFound
+from services.settings import Settings
+from services.store.files import FileRecord
+from services.store.jobs import Record
+from services.store.store import Store
+
+
+def _store(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _streams(request: Request) -> Streams:
+    streams: Streams = request.app.state.streams
+    return streams
+
+
+TheStore = Annotated[Store, Depends(_store)]
+TheSettings = Annotated[Settings, Depends(_settings)]
+TheStreams = Annotated[Streams, Depends(_streams)]
+
+
+async def _tenant(request: Request) -> str:
+    keys: auth.Keys | None = request.app.state.keys
+    if keys is None:
+        return auth.LOCAL_TENANT
+    return auth.tenant_by_header(keys, request.headers.get("authorization"))
+
+
+Tenant = Annotated[str, Depends(_tenant)]
+
+
+async def _own_job(job_id: str, tenant: Tenant, store: TheStore) -> Record:
+    record = await store.jobs.owned_by(tenant, job_id)
+    if record is None:
+        raise NotFound(f"There is no job {job_id}.", param="fine_tuning_job_id")
+    return record
+
+
+async def _own_file(file_id: str, tenant: Tenant, store: TheStore) -> FileRecord:
+    record = await store.files.owned_by(tenant, file_id)
+    if record is None:
+        raise NotFound(f"There is no file {file_id}.", param="file_id")
+    return record
+
+
+OwnJob = Annotated[Record, Depends(_own_job)]
+OwnFile = Annotated[FileRecord, Depends(_own_file)]
+After = Annotated[str | None, Query(description="the id of the last item of the page before")]
+Limit = Annotated[int, Query(ge=1, le=100)]

@@ -1,0 +1,59 @@
+"""The app: what it holds while it lives, its routes, its guard."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from fastapi_offline import FastAPIOffline
+
+from services import __version__
+from services.api import auth, problems
+from services.api.routes import events, files, fleet, health, jobs, models
+from services.api.streams import Streams
+from services.contract.errors import HeadwayError
+from services.settings import Settings, settings
+from services.store.store import open_store
+
+
+def create_app(config: Settings | None = None) -> FastAPI:
+    config = config or settings()
+    app: FastAPI = FastAPIOffline(
+        title="Headway",
+        version=__version__,
+        summary="Fine-tune an image classifier on your own machine.",
+        lifespan=_lifespan,
+    )
+    app.state.settings = config
+    app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
+    app.state.closing = asyncio.Event()
+    for routes in (files, jobs, events, models, fleet, health):
+        app.include_router(routes.router)
+    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    problems.install(app)
+    if app.state.keys is None and not config.open:
+        app.middleware("http")(_guard)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    config: Settings = app.state.settings
+    async with open_store(config) as store:
+        streams = Streams(store.redis, store.events, config.store_url)
+        reading = asyncio.create_task(streams.run())
+        app.state.store, app.state.streams = store, streams
+        yield
+        app.state.closing.set()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await streams.aclose()
+
+
+async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    try:
+        auth.refuse_foreign_pages(request.headers)
+    except HeadwayError as error:
+        return problems.problem(error)
+    return await call_next(request)

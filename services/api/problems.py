@@ -1,0 +1,111 @@
+"""Errors on the wire: problem+json (RFC 9457) that also carries the `error` object of OpenAI's clients."""
+
+import errno
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import OutOfMemoryError
+from starlette.exceptions import HTTPException
+
+from services.contract import errors
+from services.contract.errors import HeadwayError
+from services.store.connection import AWAY, as_problem
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = "5"  # seconds: a pass of the reaper, or a restart of Redis
+MEDIA_TYPE = "application/problem+json"
+BRANCH = re.compile(r"^(constrained-\w+|(literal|nullable|list|dict|function-\w+)\[.*\]|int|float|str)$")  # of a union
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(HeadwayError, _answer)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(HTTPException, _answer_http)
+    for error in (*AWAY, OutOfMemoryError):
+        app.add_exception_handler(error, _answer_store)
+    app.add_exception_handler(OSError, _answer_os)
+    app.add_exception_handler(Exception, _answer_unknown)
+
+
+def problem(error: HeadwayError) -> JSONResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:headway:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.message,
+        "code": error.code,
+        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
+    }
+    # The openai package retries 409 and 5xx by itself unless told otherwise.
+    headers = {"x-should-retry": "true" if error.retry else "false"}
+    if error.retry:
+        headers["Retry-After"] = RETRY_AFTER
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body | error.extra, error.status, headers, media_type=MEDIA_TYPE)
+
+
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HeadwayError)
+    return problem(error)
+
+
+async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
+    """The first field that is wrong, by name; all of them in `errors`."""
+    assert isinstance(error, RequestValidationError)
+    found = [{"param": _param(e["loc"]), "message": _message(e)} for e in error.errors()]
+    if error.errors()[0]["type"] == "json_invalid":
+        return problem(errors.BadRequest(f"The body is no JSON: {error.errors()[0]['ctx']['error']}."))
+    first = found[0]
+    message = f"{first['param']}: {first['message']}" if first["param"] else first["message"]
+    return problem(errors.InvalidRequest(message, param=first["param"] or None, errors=found))
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problem(
+            errors.NotFound(f"There is no {request.method} {request.url.path} here; /docs lists what there is.")
+        )
+    answer = problem(errors.BadRequest(str(error.detail)))
+    answer.status_code = error.status_code
+    return answer
+
+
+async def _answer_store(request: Request, error: Exception) -> JSONResponse:
+    return problem(as_problem(error))
+
+
+async def _answer_os(request: Request, error: Exception) -> JSONResponse:
+    """A full or read-only disk is the operator's to mend; anything else is a bug."""
+    assert isinstance(error, OSError)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        log.error("the file store cannot be written: %s", error)
+        return problem(errors.StoreFull(f"The file store cannot be written: {error.strerror}."))
+    return await _answer_unknown(request, error)
+
+
+async def _answer_unknown(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return problem(HeadwayError("Something went wrong here; the service's log has the details."))
+
+
+def _param(location: Sequence[str | int]) -> str:
+    """`body.method.supervised` → `method.supervised`; union branches and validators' names are left out."""
+    name, *inner = [str(part) for part in location if part not in ("body", "query", "path", "header")] or [""]
+    return ".".join([name, *(part for part in inner if not BRANCH.match(part))])
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown field"
+    if error["type"] == "missing":
+        return "required"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,59 @@
+"""A job's events: as OpenAI's list, or as a live stream that survives disconnects."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from services.api.deps import After, Limit, OwnJob, TheStore, TheStreams
+from services.api.pages import Page, page
+from services.api.sse import is_over, resume_point, stream
+from services.contract.errors import InvalidRequest
+from services.contract.events import Event
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+
+EVENT_STREAM = "text/event-stream"
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Page[Event],
+    responses={200: {"content": {EVENT_STREAM: {}}}, 204: {"description": "The stream has ended; do not come back."}},
+)
+async def events(
+    record: OwnJob,
+    request: Request,
+    store: TheStore,
+    streams: TheStreams,
+    after: After = None,
+    limit: Limit = 20,
+    live: Annotated[bool | None, Query(alias="stream")] = None,
+    last_event_id: str | None = None,
+    last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> Any:
+    """JSON, newest first; with `Accept: text/event-stream` or `?stream=true` server-sent events, oldest first, live.
+
+    A stream goes on after `Last-Event-ID`. `event: gap`: something was trimmed; `event: done`: the job has ended.
+    """
+    wants_stream = EVENT_STREAM in request.headers.get("accept", "") if live is None else live
+    if not wants_stream:
+        _check_after(after)
+        found, more = await store.events.newest(record.id, after=after, limit=limit)
+        return page(found, more)
+    seen = last_event_id_header or last_event_id
+    point = resume_point(seen)
+    if seen is not None and await is_over(store, record, point):
+        return Response(status_code=204)
+    text = stream(record, point, streams, request.app.state.closing)
+    return StreamingResponse(
+        text, media_type=EVENT_STREAM, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    )
+
+
+def _check_after(after: str | None) -> None:
+    if after is not None:
+        try:
+            resume_point(after)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"after: {error.message}", param="after") from None

@@ -1,0 +1,65 @@
+"""Files: uploads, listed and given back."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse
+
+from services.api.deps import After, Limit, OwnFile, Tenant, TheSettings, TheStore
+from services.api.pages import Page, page
+from services.api.uploads import receive
+from services.api.views import file_view
+from services.contract.job import File
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "zip, tar or tar.gz of label/image",
+                        },
+                        "purpose": {"type": "string", "enum": ["fine-tune"]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=FORM)
+async def upload(request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> File:
+    """A zip, tar or tar.gz of labelled images, parsed as it streams and listed as it ends."""
+    record = await receive(request, store.files.bytes, tenant, settings.max_upload_bytes)
+    await store.files.add(record)
+    return file_view(record)
+
+
+@router.get("")
+async def files(
+    tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20, purpose: str | None = None
+) -> Page[File]:
+    """Newest first."""
+    if purpose not in (None, "fine-tune"):
+        return page([])
+    records, more = await store.files.page(tenant, after=after, limit=limit)
+    return page([file_view(record) for record in records], more)
+
+
+@router.get("/{file_id}")
+async def file(record: OwnFile) -> File:
+    return file_view(record)
+
+
+@router.get("/{file_id}/content")
+async def content(record: OwnFile, store: TheStore) -> FileResponse:
+    """The bytes as they were uploaded."""
+    place = record.data.removesuffix(".tar")
+    return FileResponse(store.files.bytes.path(place), filename=record.filename, media_type="application/octet-stream")

@@ -1,0 +1,45 @@
+"""Whether this process lives, and whether it can serve."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from services import __version__
+from services.api.deps import TheSettings, TheStore
+from services.store.connection import AWAY, refusal_to_use
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    version: str = __version__
+
+
+class Readiness(BaseModel):
+    ready: bool
+    redis: str
+    durability: str
+    workers: int = 0
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(response: Response, store: TheStore, settings: TheSettings) -> Readiness:
+    """Redis answers and can be trusted with jobs. Workers are counted, not needed: jobs wait."""
+    trusted = settings.redis_durable == "trusted"
+    durability = "trusted (HEADWAY_REDIS_DURABLE)" if trusted else "append-only file"
+    try:
+        refusal = await refusal_to_use(store.redis, trusted=trusted)
+        workers = len(await store.workers.all())
+    except AWAY as error:
+        refusal, workers = f"cannot be reached ({type(error).__name__})", 0
+    if refusal is not None:
+        response.status_code = 503
+    return Readiness(ready=refusal is None, redis=refusal or "ok", durability=durability, workers=workers)

@@ -1,0 +1,152 @@
+"""Fine-tuning jobs: submitted, looked at, wished upon; their metrics and checkpoints."""
+
+import csv
+import io
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore
+from services.api.pages import Page, page
+from services.api.submission import resolve
+from services.api.views import checkpoint_view, job_view
+from services.contract.errors import ActionRefused, InvalidRequest, NotFound
+from services.contract.ids import checkpoint_number, new_id
+from services.contract.job import Checkpoint, Job
+from services.contract.spec import CreateJob
+from services.contract.transitions import Action, allowed_actions
+from services.store.files import FileRecord
+from services.store.jobs import Record
+from services.store.store import Store
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+
+
+@router.post("")
+async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> Job:
+    """Submit a job: OpenAI's form, or the plain one."""
+    training = await _file(store, tenant, asked.training_file, "training_file")
+    validation = await _file(store, tenant, asked.validation_file, "validation_file") if asked.validation_file else None
+    spec, warning = resolve(asked, await request.json(), training, validation, settings)
+    id = new_id("ftjob")
+    await store.jobs.create(id, tenant, spec, warning=warning)
+    record = await _found(store, id)
+    await store.hints.publish(record.kind)
+    return await _view(store, record)
+
+
+@router.get("")
+async def jobs(tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20) -> Page[Job]:
+    """Newest first."""
+    records, more = await store.jobs.page(tenant, after=after, limit=limit)
+    return page([await _view(store, record) for record in records], more)
+
+
+@router.get("/{job_id}")
+async def job(record: OwnJob, store: TheStore) -> Job:
+    return await _view(store, record)
+
+
+@router.post("/{job_id}/cancel")
+async def cancel(record: OwnJob, store: TheStore) -> Job:
+    """Stop it for good. A running trainer is stopped within 2 s; its last checkpoint stays."""
+    return await _request(store, record, Action.CANCEL)
+
+
+@router.post("/{job_id}/pause")
+async def pause(record: OwnJob, store: TheStore) -> Job:
+    """Stop it after a checkpoint, until it is resumed."""
+    return await _request(store, record, Action.PAUSE)
+
+
+@router.post("/{job_id}/resume")
+async def resume(record: OwnJob, store: TheStore) -> Job:
+    """Put a paused job back in the queue, at its old queue time."""
+    return await _request(store, record, Action.RESUME)
+
+
+class Series(BaseModel):
+    """`value[i]` was measured after `step[i]`."""
+
+    step: list[int]
+    value: list[float]
+
+
+class Metrics(BaseModel):
+    object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
+    series: dict[str, Series]
+
+
+@router.get("/{job_id}/metrics", response_model=Metrics, responses={200: {"content": {"text/csv": {}}}})
+async def metrics(record: OwnJob, store: TheStore, format: Literal["json", "csv"] = "json") -> Any:
+    """Every step's loss and every epoch's validation, never trimmed."""
+    points = await store.events.points(record.id)
+    if format == "csv":
+        text = io.StringIO()
+        csv.writer(text).writerows([("series", "step", "value"), *points])
+        return Response(text.getvalue(), media_type="text/csv")
+    series = {name: Series(step=[], value=[]) for name in ("train_loss", "val_loss", "val_accuracy")}
+    for point in points:
+        series[point.series].step.append(point.step)
+        series[point.series].value.append(point.value)
+    return Metrics(series=series)
+
+
+@router.get("/{job_id}/checkpoints")
+async def checkpoints(record: OwnJob, store: TheStore, after: After = None, limit: Limit = 10) -> Page[Checkpoint]:
+    """Newest first."""
+    all = [checkpoint_view(record, known) for known in reversed(await store.checkpoints.all(record.id))]
+    if after is not None:
+        number = checkpoint_number(after, record.id)
+        all = [c for c in all if number is not None and (checkpoint_number(c.id, record.id) or 0) < number]
+    return page(all[:limit], len(all) > limit)
+
+
+@router.get("/{job_id}/checkpoints/{checkpoint}/content", response_class=Response)
+async def checkpoint_content(record: OwnJob, checkpoint: str, store: TheStore) -> Response:
+    """safetensors: fc.weight, fc.bias, their momentum, and the scaling before them."""
+    number = checkpoint_number(checkpoint, record.id)
+    found = await store.checkpoints.get(record.id, number) if number is not None else None
+    if found is None:
+        raise NotFound(f"There is no checkpoint {checkpoint} of {record.id}.", param="checkpoint")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{checkpoint}.safetensors"',
+        "ETag": f'"{found[0].sha256}"',
+    }
+    return Response(found[1], media_type="application/octet-stream", headers=headers)
+
+
+# --- what the routes share -----------------------------------------------------------------------------------------
+
+
+async def _file(store: Store, tenant: str, id: str, param: str) -> FileRecord:
+    record = await store.files.owned_by(tenant, id)
+    if record is None:
+        raise InvalidRequest(f"{param}: there is no file {id}", param=param)
+    return record
+
+
+async def _request(store: Store, record: Record, action: Action) -> Job:
+    taken, status = await store.jobs.request(record.id, action)
+    if not taken:
+        raise ActionRefused(
+            f"A job that is {status} cannot be asked to {action}.",
+            current_status=status,
+            allowed_actions=allowed_actions(status),
+        )
+    found = await _found(store, record.id)
+    if action is Action.RESUME:
+        await store.hints.publish(found.kind)
+    return await _view(store, found)
+
+
+async def _found(store: Store, id: str) -> Record:
+    record = await store.jobs.get(id)
+    if record is None:
+        raise NotFound(f"There is no job {id}.")
+    return record
+
+
+async def _view(store: Store, record: Record) -> Job:
+    return job_view(record, await store.jobs.place(record))

@@ -1,0 +1,158 @@
+"""Live streams: one reader of the jobs' Redis streams a process, any number of listeners.
+
+The reader hands each new entry to the job's listeners. A listener that does not keep up holds no memory: its buffer
+is dropped, and it catches up from Redis, from the last id that it sent.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+
+from redis.exceptions import ResponseError
+
+from services.store import keys
+from services.store.connection import AWAY, SOCKET_TIMEOUT, Redis, connect
+from services.store.events import Entry, Events, entry
+
+log = logging.getLogger(__name__)
+
+BLOCK = 5.0  # seconds that one read waits
+BUFFER = 256  # entries that a listener may lag behind the reader
+PAGE = 200  # entries read at once when catching up
+AWAY_PAUSE = 1.0  # seconds between tries while Redis is away
+
+
+@dataclass(eq=False)
+class Listener:
+    """One client's place: entries after `last` wait in `buffer`, unless it `lags`."""
+
+    job: str
+    last: str
+    buffer: deque[Entry] = field(default_factory=deque)
+    lags: bool = True
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, new: Entry) -> None:
+        if len(self.buffer) >= BUFFER:
+            self.buffer.clear()
+            self.lags = True
+        if not self.lags:
+            self.buffer.append(new)
+        self.news.set()
+
+
+class Streams:
+    def __init__(self, redis: Redis, events: Events, url: str) -> None:
+        self._redis, self._events = redis, events
+        self._reader = connect(url, timeout=BLOCK + SOCKET_TIMEOUT)
+        self._reader_id: int | None = None
+        self._listeners: dict[str, set[Listener]] = {}
+        self._positions: dict[str, str] = {}
+        self._anyone = asyncio.Event()
+
+    async def listen(self, job: str, after: str, *, heartbeat: float) -> AsyncGenerator[Entry | None, None]:
+        """Every entry after the id `after`, then those to come; None after `heartbeat` seconds of silence."""
+        listener = Listener(job, after)
+        await self._add(listener)
+        try:
+            while True:
+                async for new in self._caught_up(listener):
+                    yield new
+                listener.news.clear()
+                if listener.buffer or listener.lags:
+                    continue
+                try:
+                    await asyncio.wait_for(listener.news.wait(), heartbeat)
+                except TimeoutError:
+                    yield None
+        finally:
+            self._remove(listener)
+
+    async def run(self) -> None:
+        """The one reader. Never ends by itself."""
+        while True:
+            try:
+                await self._anyone.wait()
+                await self._read_once()
+            except AWAY:
+                self._reader_id = None
+                self._lag_all()  # entries may come while nobody reads
+                await asyncio.sleep(AWAY_PAUSE)
+
+    async def aclose(self) -> None:
+        await self._reader.aclose()
+
+    # --- listeners -----------------------------------------------------------------------------------------------
+
+    async def _caught_up(self, listener: Listener) -> AsyncIterator[Entry]:
+        """What waits: from Redis while the listener lags, else from its buffer."""
+        while listener.lags:
+            listener.lags = False  # from here on the reader fills the buffer; what Redis gives twice is skipped
+            while page := await self._events.since(listener.job, listener.last, limit=PAGE):
+                for new in page:
+                    listener.last = new.id
+                    yield new
+        while listener.buffer:
+            new = listener.buffer.popleft()
+            if order(new.id) > order(listener.last):
+                listener.last = new.id
+                yield new
+
+    async def _add(self, listener: Listener) -> None:
+        self._listeners.setdefault(listener.job, set()).add(listener)
+        if listener.job not in self._positions:
+            last = await self._events.last(listener.job)
+            self._positions.setdefault(listener.job, last.id if last else "0-0")
+            await self._interrupt()
+        self._anyone.set()
+
+    def _remove(self, listener: Listener) -> None:
+        others = self._listeners.get(listener.job, set())
+        others.discard(listener)
+        if not others:
+            self._listeners.pop(listener.job, None)
+            self._positions.pop(listener.job, None)
+        if not self._listeners:
+            self._anyone.clear()
+
+    def _lag_all(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.buffer.clear()
+                listener.lags = True
+                listener.news.set()
+
+    # --- the reader ----------------------------------------------------------------------------------------------
+
+    async def _read_once(self) -> None:
+        positions = {keys.events(job): position for job, position in self._positions.items()}
+        if not positions:
+            await asyncio.sleep(0.01)  # a listener is just being added
+            return
+        if self._reader_id is None:
+            self._reader_id = int(await self._reader.client_id())
+        jobs = {keys.events(job): job for job in self._positions}
+        for name, entries in await self._reader.xread(positions, block=round(BLOCK * 1000)) or []:
+            self._hand_out(jobs[name.decode()], [entry(raw) for raw in entries])
+
+    def _hand_out(self, job: str, entries: list[Entry]) -> None:
+        if job in self._positions:
+            self._positions[job] = entries[-1].id
+        for listener in self._listeners.get(job, ()):
+            for new in entries:
+                listener.take(new)
+
+    async def _interrupt(self) -> None:
+        """Wake the reader, so that it also reads the stream that was just added."""
+        if self._reader_id is not None:
+            with contextlib.suppress(ResponseError):
+                await self._redis.client_unblock(self._reader_id)
+
+
+def order(id: str) -> tuple[int, int]:
+    """A stream id as something that compares."""
+    milliseconds, _, sequence = id.partition("-")
+    return int(milliseconds), int(sequence or 0)

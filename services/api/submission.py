@@ -1,0 +1,97 @@
+"""From what was asked to a job that can run: checked against the files' contents, resolved, with every number known."""
+
+from typing import Any
+
+from services.contract.dataset import Contents, Split
+from services.contract.errors import InvalidRequest
+from services.contract.spec import DEFAULT_SPLIT, CreateJob, JobSpec
+from services.settings import Settings
+from services.store.files import FileRecord
+
+
+def resolve(
+    asked: CreateJob, body: dict[str, Any], training: FileRecord, validation: FileRecord | None, settings: Settings
+) -> tuple[JobSpec, str | None]:
+    """The spec, and a warning for the job's events. Raises InvalidRequest, naming the field."""
+    labels = _labels(training.contents)
+    num_labels = len(labels) if asked.num_labels == "auto" else asked.num_labels
+    if num_labels < len(labels):
+        raise InvalidRequest(
+            f"num_labels: {num_labels} is less than the {len(labels)} labels in the training file", param="num_labels"
+        )
+    split = _split(asked, training.contents, validation)
+    _refuse_unknown_labels(labels, training, validation)
+    if asked.early_stopping is not None and not _has_validation(split, training.contents, validation):
+        raise InvalidRequest(
+            "early_stopping: needs a validation set: give validation_file or a split", param="early_stopping"
+        )
+    spec = JobSpec(
+        model=asked.model,
+        weights=asked.weights or settings.job_weights,
+        training_file=training.id,
+        validation_file=validation.id if validation else None,
+        split=split,
+        num_labels=num_labels,
+        labels=labels,
+        hyperparameters=asked.resolved(),
+        feature_scaling=asked.feature_scaling,
+        precision="fp32",
+        early_stopping=asked.early_stopping,
+        checkpoints=asked.checkpoints,
+        export=sorted(set(asked.export)),
+        seed=asked.seed or 0,
+        device=asked.device,
+        priority=asked.priority,
+        limits=asked.limits,
+        suffix=asked.suffix,
+        metadata=asked.metadata,
+        asked=body,
+    )
+    return spec, _warning(num_labels, labels)
+
+
+def _labels(contents: Contents) -> list[str]:
+    """By name: the order in which the head's outputs stand."""
+    labels = sorted(contents.of("train"))
+    if not labels:
+        raise InvalidRequest("training_file: it has no training images (only val or test)", param="training_file")
+    if len(labels) < 2:
+        raise InvalidRequest(
+            f"training_file: it has one label only ({labels[0]!r}); a classifier needs at least two",
+            param="training_file",
+        )
+    return labels
+
+
+def _split(asked: CreateJob, training: Contents, validation: FileRecord | None) -> float:
+    """The share to hold out; 0 where validation images are given."""
+    if validation is not None:
+        return 0.0
+    if training.of("val"):
+        if asked.split:
+            raise InvalidRequest("split: the training file has a val folder already; leave split out", param="split")
+        return 0.0
+    return DEFAULT_SPLIT if asked.split is None else asked.split
+
+
+def _has_validation(split: float, training: Contents, validation: FileRecord | None) -> bool:
+    return split > 0 or validation is not None or bool(training.of("val"))
+
+
+def _refuse_unknown_labels(labels: list[str], training: FileRecord, validation: FileRecord | None) -> None:
+    """Held-out images of a label that training never sees could only be wrong."""
+    held_out: list[tuple[str, FileRecord, tuple[Split, ...]]] = [("training_file", training, ("val", "test"))]
+    if validation is not None:
+        held_out.append(("validation_file", validation, ("train", "val", "test")))
+    for param, file, splits in held_out:
+        unknown = sorted({label for split in splits for label in file.contents.of(split)} - set(labels))
+        if unknown:
+            raise InvalidRequest(
+                f"{param}: {', '.join(map(repr, unknown[:5]))} is not among the training labels", param=param
+            )
+
+
+def _warning(num_labels: int, labels: list[str]) -> str | None:
+    if num_labels == len(labels):
+        return None
+    return f"num_labels is {num_labels}, but the training file has {len(labels)} labels: the others are never learned."

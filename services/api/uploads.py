@@ -1,0 +1,189 @@
+"""An upload, parsed as it streams: straight into the file store, hashed and counted on the way, cut at the cap."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from services.contract.dataset import contents, write_index
+from services.contract.errors import BadRequest, InvalidRequest, TooLarge
+from services.contract.ids import new_id
+from services.store.archives import list_archive
+from services.store.files import FileRecord, FileStore
+
+FIELD_CAP = 4096  # bytes of a form field that is no file
+FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
+
+
+@dataclass
+class Form:
+    """What came: the file's bytes lie in `draft`."""
+
+    draft: Path
+    filename: str | None = None
+    bytes: int = 0
+    sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    fields: dict[str, str] = field(default_factory=dict)
+    ended: bool = False
+
+
+async def receive(request: Request, store: FileStore, tenant: str, cap: int) -> FileRecord:
+    """The upload's record, its bytes and its index in the store; nothing is left behind where it is refused.
+
+    Raises BadRequest, InvalidRequest, InvalidArchive, TooLarge.
+    """
+    declared = int(request.headers.get("content-length") or 0)
+    if declared > cap + FORM_SLACK:
+        raise _too_large(cap)
+    draft = store.path(f"{tenant}/incoming/{secrets.token_hex(8)}")
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        form = await _parse(request, draft, cap)
+        _check(form)
+        return await asyncio.to_thread(_keep, form, store, tenant)
+    finally:
+        for leftover in draft.parent.glob(f"{draft.name}*"):
+            leftover.unlink(missing_ok=True)
+
+
+async def _parse(request: Request, draft: Path, cap: int) -> Form:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise BadRequest("Send the file as multipart/form-data, with the fields file and purpose.")
+    form = Form(draft)
+    with draft.open("wb") as file:
+        parts = _Parts(form, file, cap)
+        parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]
+        try:
+            async for chunk in _body(request):
+                await asyncio.to_thread(parser.write, chunk)  # it writes to the disk
+        except FormParserError as error:
+            raise BadRequest(f"The multipart body cannot be parsed: {error}.") from None
+        await asyncio.to_thread(_sync, file)
+    return form
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise BadRequest("The upload was cut off.") from None
+
+
+class _Parts:
+    """The parser's callbacks: the part named `file` goes to the disk, others are kept as text."""
+
+    def __init__(self, form: Form, file: BinaryIO, cap: int) -> None:
+        self._form, self._file, self._cap = form, file, cap
+        self._header, self._value = b"", b""
+        self._name, self._text = "", b""
+
+    def callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._done,
+        }
+
+    def _begin(self) -> None:
+        self._name, self._text = "", b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            self._name = options.get(b"name", b"").decode("utf-8", "replace")
+            if self._name == "file":
+                if self._form.filename is not None:
+                    raise InvalidRequest("file: one file an upload", param="file")
+                self._form.filename = (
+                    Path(options.get(b"filename", b"upload").decode("utf-8", "replace")).name or "upload"
+                )
+        self._header, self._value = b"", b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == "file":
+            self._file_data(data[start:end])
+        else:
+            self._text += data[start:end]
+            if len(self._text) > FIELD_CAP:
+                raise InvalidRequest(f"{self._name}: at most {FIELD_CAP} bytes", param=self._name)
+
+    def _file_data(self, data: bytes) -> None:
+        self._form.bytes += len(data)
+        if self._form.bytes > self._cap:
+            raise _too_large(self._cap)
+        self._form.sha256.update(data)
+        self._file.write(data)
+
+    def _end(self) -> None:
+        if self._name and self._name != "file":
+            self._form.fields[self._name] = self._text.decode("utf-8", "replace")
+
+    def _done(self) -> None:
+        self._form.ended = True
+
+
+def _check(form: Form) -> None:
+    if not form.ended:
+        raise BadRequest("The upload was cut off: the multipart body has no end.")
+    if form.filename is None:
+        raise InvalidRequest("file: required: a zip, tar or tar.gz of label/image", param="file")
+    if (purpose := form.fields.get("purpose")) != "fine-tune":
+        said = "required" if purpose is None else f"{purpose!r} is not known here"
+        raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
+
+
+def _keep(form: Form, store: FileStore, tenant: str) -> FileRecord:
+    """List the archive, then move it to where its content says; equal bytes share a place."""
+    listing = list_archive(form.draft)
+    digest = form.sha256.hexdigest()
+    place = f"{tenant}/files/{digest[:2]}/{digest}"
+    index, data = f"{place}.index", place if listing.data == form.draft else f"{place}.tar"
+    draft_index = form.draft.with_name(form.draft.name + ".index")
+    write_index(listing.images, draft_index)
+    store.path(place).parent.mkdir(parents=True, exist_ok=True)
+    form.draft.replace(store.path(place))
+    if data != place:
+        listing.data.replace(store.path(data))
+    draft_index.replace(store.path(index))
+    return FileRecord(
+        id=new_id("file"),
+        tenant=tenant,
+        filename=form.filename or "upload",
+        bytes=form.bytes,
+        created_at=int(time.time()),
+        sha256=digest,
+        data=data,
+        index=index,
+        contents=contents(listing.images, listing.ignored),
+    )
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _too_large(cap: int) -> TooLarge:
+    return TooLarge(f"The file is larger than {cap} bytes (HEADWAY_MAX_UPLOAD_BYTES).", param="file")

@@ -1,0 +1,121 @@
+"""The public API as the command uses it: upload, submit, follow."""
+
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import httpx
+from httpx_sse import ServerSentEvent, connect_sse
+
+PATIENCE = 60.0  # seconds that the service may be away before a stream is given up
+PAUSE = 1.0  # seconds before a stream that broke is taken up again
+
+
+class ApiError(Exception):
+    """What the service answered, as a sentence."""
+
+
+@dataclass
+class Headway:
+    """A service at `url`, called with `key` where it wants one."""
+
+    url: str
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0)
+
+    def __enter__(self) -> "Headway":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    def upload(self, name: str, content: IO[bytes]) -> dict[str, Any]:
+        """The file object of an uploaded archive."""
+        form = {"purpose": "fine-tune"}
+        return self._json(self._http.post("/v1/files", data=form, files={"file": (name, content)}, timeout=None))
+
+    def submit(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._json(self._http.post("/v1/fine_tuning/jobs", json=body))
+
+    def job(self, id: str) -> dict[str, Any]:
+        return self._json(self._http.get(f"/v1/fine_tuning/jobs/{id}"))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The newest page."""
+        return list(self._json(self._http.get("/v1/fine_tuning/jobs"))["data"])
+
+    def cancel(self, id: str) -> dict[str, Any]:
+        return self._json(self._http.post(f"/v1/fine_tuning/jobs/{id}/cancel"))
+
+    def workers(self) -> list[dict[str, Any]]:
+        return list(self._json(self._http.get("/v1/workers"))["data"])
+
+    def download(self, model: str, format: str, to: Path) -> None:
+        with self._http.stream("GET", f"/v1/models/{model}/content", params={"format": format}) as answer:
+            if answer.is_error:
+                answer.read()
+                self._json(answer)
+            with to.open("wb") as file:
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+
+    def follow(self, id: str) -> Iterator[dict[str, Any]]:
+        """Each event once, in order, over any number of disconnects, until the job has ended."""
+        last: str | None = None
+        alive_at = time.monotonic()
+        while True:
+            try:
+                for event in self._stream(id, last):
+                    if event.event == "done":
+                        return
+                    if event.event == "message":
+                        last, alive_at = event.id, time.monotonic()
+                        yield event.json()
+            except (httpx.TransportError, _Away):
+                if time.monotonic() - alive_at > PATIENCE:
+                    raise
+            time.sleep(PAUSE)
+
+    def _stream(self, id: str, last: str | None) -> Iterator[ServerSentEvent]:
+        headers = {"Last-Event-ID": last} if last else {}
+        timeout = httpx.Timeout(30.0)
+        path = f"/v1/fine_tuning/jobs/{id}/events"
+        with connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
+            if source.response.status_code == 204:
+                yield ServerSentEvent(event="done")
+                return
+            if source.response.status_code == 503:
+                raise _Away("the service is not available")
+            if source.response.is_error:
+                source.response.read()
+                self._json(source.response)
+            yield from source.iter_sse()
+
+    def _json(self, answer: httpx.Response) -> dict[str, Any]:
+        try:
+            body: dict[str, Any] = answer.json()
+        except ValueError:
+            raise ApiError(
+                f"{answer.url} answered {answer.status_code}, and no JSON: is this a Headway service?"
+            ) from None
+        if answer.is_error:
+            raise ApiError(str(body.get("detail") or body))
+        return body
+
+
+class _Away(ApiError):
+    """The service answers, but not its store."""
+
+
+def packed(folder: Path, into: IO[bytes]) -> None:
+    """A folder of label/image as a zip, uncompressed: images are compressed already."""
+    with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder))

@@ -1,0 +1,283 @@
+"""The `headway` command."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from services import __version__
+from services.client import stack
+from services.client.api import ApiError, Headway, packed
+from services.client.progress import watch
+from services.client.sample import run_sample, tell_result
+from services.settings import Settings, settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(keys_app, name="keys")
+console = Console()
+
+Port = Annotated[int | None, typer.Option(help="HEADWAY_PORT")]
+Device = Annotated[str | None, typer.Option(help="auto, cuda, cuda:N, mps or cpu (HEADWAY_DEVICE)")]
+Url = Annotated[str | None, typer.Option(help="the service (HEADWAY_URL)")]
+ApiKey = Annotated[str | None, typer.Option(help="your API key, where the service wants one (HEADWAY_API_KEY)")]
+
+
+@app.command()
+def up(
+    port: Port = None,
+    data_dir: Annotated[Path | None, typer.Option(help="where everything is kept (HEADWAY_DATA_DIR)")] = None,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="worker processes")] = 1,
+    device: Device = None,
+    sample: Annotated[bool, typer.Option("--sample", help="first train the sample classifier")] = False,
+    exit_after_sample: Annotated[bool, typer.Option("--exit-after-sample", help="train the sample, then stop")] = False,
+) -> None:
+    """Run everything on this machine: store, API, reaper and workers, until Ctrl-C."""
+    config = _with(settings(), port=port, data_dir=data_dir, device=device)
+    _end_softly_on_signals()
+    try:
+        with stack.running(config, workers=workers) as running:
+            _announce(running)
+            if sample or exit_after_sample:
+                _sample(running)
+            if not exit_after_sample:
+                console.print(f"Serving on [bold]{running.url}[/]. Ctrl-C stops it; nothing is lost.", highlight=False)
+                _serve(running)
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing is lost.", highlight=False)
+    except (stack.StackError, ApiError, httpx.TransportError) as error:
+        _fail(str(error) or type(error).__name__)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="a folder of label/image, or a zip, tar or tar.gz of one", exists=True)],
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    momentum: Annotated[float | None, typer.Option()] = None,
+    n_epochs: Annotated[int | None, typer.Option()] = None,
+    batch_size: Annotated[int | None, typer.Option()] = None,
+    feature_scaling: Annotated[str | None, typer.Option(help="none or standard")] = None,
+    weights: Annotated[str | None, typer.Option(help="default or random:N")] = None,
+    out: Annotated[Path | None, typer.Option(help="save the model here")] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Upload images, train a classifier, watch it, and save the model."""
+    hyperparameters = {
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "n_epochs": n_epochs,
+        "batch_size": batch_size,
+    }
+    asked = hyperparameters | {"feature_scaling": feature_scaling, "weights": weights}
+    body = {name: value for name, value in asked.items() if value is not None}
+    with _service(url, api_key) as api:
+        job = api.submit(body | {"training_file": _uploaded(api, data)})
+        console.print(f"submitted {job['id']}", highlight=False)
+        ended = watch(api, job["id"], console)
+        _report(ended)
+        if out is not None:
+            api.download(ended["fine_tuned_model"], "pt", out)
+            console.print(f"saved {out}", highlight=False)
+
+
+@app.command()
+def jobs(url: Url = None, api_key: ApiKey = None) -> None:
+    """The newest jobs."""
+    table = Table("job", "status", "progress", "accuracy", "why")
+    with _service(url, api_key) as api:
+        for job in api.jobs():
+            accuracy = f"{job['evaluation']['accuracy']:.3f}" if job["evaluation"] else ""
+            table.add_row(
+                job["id"],
+                job["status"],
+                f"{job['progress']['percent']:.0f} %",
+                accuracy,
+                job["status_reason"]["message"],
+            )
+    console.print(table)
+
+
+@app.command()
+def cancel(job: str, url: Url = None, api_key: ApiKey = None) -> None:
+    """Stop a job for good."""
+    with _service(url, api_key) as api:
+        console.print(api.cancel(job)["status_reason"]["message"], highlight=False)
+
+
+@app.command()
+def worker(device: Device = None) -> None:
+    """Run one worker on HEADWAY_REDIS_URL until it is drained (Ctrl-C or SIGTERM)."""
+    arguments = [sys.executable, "-m", "workers.main"]
+    environment = _with(settings(), device=device).as_environment()
+    _become(arguments, environment)
+
+
+@app.command()
+def preflight(device: Device = None) -> None:
+    """Check that this machine's device computes what it should."""
+    command = [sys.executable, "-m", "workers.trainer.preflight", _with(settings(), device=device).device]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        reports = json.loads(done.stdout)
+    except ValueError:
+        _fail("The preflight could not run: install torch and torchvision (`pip install 'headway[worker]'`).")
+    for report in reports:
+        _print_preflight(report)
+    raise typer.Exit(done.returncode)
+
+
+@keys_app.command("new")
+def keys_new(
+    tenant: Annotated[
+        str, typer.Option(help="whose key it is: its jobs and files are seen with this tenant's keys only")
+    ],
+    file: Annotated[Path | None, typer.Option(help="HEADWAY_API_KEYS_FILE")] = None,
+) -> None:
+    """Make a key: printed once, its hash added to the keys file."""
+    from services.api import auth  # only this command needs it
+
+    path = file or settings().api_keys_file
+    if path is None:
+        _fail("Which keys file? Set HEADWAY_API_KEYS_FILE, or give --file.")
+    if not re.match(auth.TENANT, tenant):
+        _fail(f"{tenant!r} is no tenant name: use lower-case letters, digits, - and _, 63 at most.")
+    try:
+        key = auth.new_key(path, tenant)
+    except OSError as error:
+        _fail(f"The keys file {path} cannot be written ({error.strerror}).")
+    print(key)
+    Console(stderr=True).print(f"Keep it: it is not shown again. {path} holds its hash.", style="dim", soft_wrap=True)
+
+
+@app.command()
+def version() -> None:
+    """The version."""
+    print(__version__)
+
+
+# --- up ------------------------------------------------------------------------------------------------------------
+
+
+def _announce(running: stack.Stack) -> None:
+    store = "embedded Valkey" if "unix://" in running.settings.store_url else "your Redis"
+    console.print(
+        f"[bold]Headway {__version__}[/] at [bold]{running.url}[/]  (docs: {running.url}/docs)", highlight=False
+    )
+    console.print(
+        f"  data in {running.settings.data_dir}, store: {store}", style="dim", highlight=False, soft_wrap=True
+    )
+
+
+def _sample(running: stack.Stack) -> None:
+    with Headway(running.url, running.settings.api_key) as api:
+        worker = _first_worker(api, running)
+        console.print(f"  worker on {worker['device']}: preflight passed", style="dim", highlight=False)
+        job = run_sample(api, console, running.check)
+        if job["status"] != "succeeded":
+            raise stack.StackError(f"The sample {job['status']}: {job['status_reason']['message']}")
+        tell_result(job, running.url, running.settings.files_dir, console)
+
+
+def _first_worker(api: Headway, running: stack.Stack) -> dict[str, Any]:
+    with console.status("checking the device (preflight)"):
+        while True:
+            running.check()
+            if found := api.workers():
+                return found[0]
+            time.sleep(0.2)
+
+
+def _serve(running: stack.Stack) -> NoReturn:
+    while True:
+        running.check()
+        time.sleep(0.5)
+
+
+def _end_softly_on_signals() -> None:
+    """SIGTERM and SIGHUP stop the stack in order, as Ctrl-C does."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+
+
+# --- what the commands share ---------------------------------------------------------------------------------------
+
+
+def _with(config: Settings, **options: Any) -> Settings:
+    """The settings with what the command line says, checked like the rest."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings.model_validate(config.model_dump() | given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        _fail(f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg']}")
+
+
+def _service(url: str | None, key: str | None) -> "_Service":
+    config = _with(settings(), url=url, api_key=key)
+    return _Service(config.url, config.api_key)
+
+
+class _Service(Headway):
+    """A service whose errors end the command with a sentence."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, at: Any) -> None:
+        super().__exit__(kind, error, at)
+        if isinstance(error, ApiError):
+            _fail(str(error))
+        if isinstance(error, httpx.TransportError):
+            _fail(f"{self.url} cannot be reached: is `headway up` running there?")
+
+
+def _uploaded(api: Headway, data: Path) -> str:
+    if data.is_file():
+        with data.open("rb") as content:
+            return str(api.upload(data.name, content)["id"])
+    with tempfile.TemporaryFile() as content, console.status("packing and uploading"):
+        packed(data, content)
+        content.seek(0)
+        return str(api.upload(f"{data.absolute().name}.zip", content)["id"])
+
+
+def _report(job: dict[str, Any]) -> None:
+    if job["status"] != "succeeded":
+        _fail(f"The job {job['status']}: {job['status_reason']['message']}")
+    console.print(job["status_reason"]["message"], highlight=False)
+
+
+def _print_preflight(report: dict[str, Any]) -> None:
+    table = Table("check", "", "found", title=f"{report['device']} {report['model']}".strip(), title_justify="left")
+    for check in report["checks"]:
+        table.add_row(check["check"], "[green]ok[/]" if check["ok"] else "[red]failed[/]", check["detail"])
+    console.print(table)
+
+
+def _become(arguments: list[str], environment: dict[str, str]) -> NoReturn:
+    """This process from now on, so that signals reach the one that handles them."""
+    os.execve(arguments[0], arguments, environment)
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

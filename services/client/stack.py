@@ -1,0 +1,209 @@
+"""Everything on one machine: an embedded Valkey, the API, the reaper and the workers, started and stopped in order.
+
+Each process runs in a session of its own (Ctrl-C reaches a whole process group, and Valkey must outlive the workers'
+last checkpoints) and is tethered to this one, so that none outlives it, however it ends.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from services.settings import Settings, is_loopback
+from services.store import embedded
+
+READY_WITHIN = 30.0  # seconds for the API to answer, on a slow disk
+STOP_WITHIN = {"worker": 15.0, "reaper": 5.0, "api": 10.0, "store": 10.0}  # seconds; a worker writes a checkpoint
+LOG_TAIL = 15  # lines of a dead process's log that are shown
+
+
+class StackError(Exception):
+    """Why the stack cannot run; a sentence for the user."""
+
+
+@dataclass
+class Managed:
+    """A child process with its log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self) -> None:
+        """SIGTERM, time to end well, then SIGKILL to all that is left of its session."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_WITHIN[self.name.split("-")[0]])
+        self.kill_session()
+
+    def kill_session(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def epitaph(self) -> str:
+        tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]
+        said = "\n".join(f"  {line}" for line in tail) or "  (it said nothing)"
+        return f"The {self.name} ended with {self.process.returncode}. Its log, {self.log}, ends with:\n{said}"
+
+
+@dataclass
+class Stack:
+    """The running processes, in the order they started."""
+
+    settings: Settings
+    url: str
+    processes: list[Managed] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raises StackError once one of them has ended."""
+        for managed in self.processes:
+            if managed.process.poll() is not None:
+                raise StackError(managed.epitaph())
+
+
+@contextmanager
+def running(settings: Settings, *, workers: int) -> Iterator[Stack]:
+    """The whole stack, ready to serve; stopped in the reverse order: workers, reaper, API, store."""
+    refusal = settings.refusal_to_serve()
+    if refusal is not None:
+        raise StackError(refusal)
+    _refuse_busy_port(settings)
+    with ExitStack() as stop:
+        data = _made_folder(settings.data_dir)
+        stop.enter_context(_locked(data))
+        settings = settings.model_copy(update={"data_dir": data})
+        stack = Stack(settings, _url(settings))
+        if not settings.redis_url:
+            stack.settings = _start_store(stack, stop)
+        _start(stack, stop, "api", ["-m", "services.api"])
+        _start(stack, stop, "reaper", ["-m", "services.reaper"])
+        for number in range(1, workers + 1):
+            _start(stack, stop, f"worker-{number}", ["-m", "workers.main"])
+        _wait_until_ready(stack)
+        yield stack
+
+
+# --- the processes -------------------------------------------------------------------------------------------------
+
+
+def _start_store(stack: Stack, stop: ExitStack) -> Settings:
+    """The embedded Valkey, on a socket that only this user can reach; the settings that lead to it."""
+    folder = Path(stop.enter_context(_short_folder()))
+    socket_path = folder / "valkey.sock"
+    data = _made_folder(stack.settings.data_dir / "valkey")
+    _start(stack, stop, "store", ["-m", "services.store.embedded", str(data), str(socket_path)])
+    settings = stack.settings.model_copy(update={"redis_url": f"unix://{socket_path}"})
+    deadline = time.monotonic() + READY_WITHIN
+    while not embedded.answers(socket_path):
+        stack.check()
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"The embedded store did not start within {READY_WITHIN:g} s; see {stack.processes[0].log}."
+            )
+        time.sleep(0.05)
+    return settings
+
+
+def _start(stack: Stack, stop: ExitStack, name: str, arguments: list[str]) -> None:
+    log = _made_folder(stack.settings.data_dir / "logs") / f"{name}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, *arguments, "--tethered"],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=stack.settings.as_environment(),
+            start_new_session=True,
+        )
+    managed = Managed(name, process, log)
+    stack.processes.append(managed)
+    stop.callback(managed.stop)
+
+
+def _wait_until_ready(stack: Stack) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        stack.check()
+        try:
+            if httpx.get(f"{stack.url}/readyz", timeout=2.0).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"The API did not become ready within {READY_WITHIN:g} s; see {stack.settings.data_dir}/logs."
+            )
+        time.sleep(0.05)
+
+
+# --- what could be in the way --------------------------------------------------------------------------------------
+
+
+def _refuse_busy_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host.strip("[]"), settings.port))
+        except OSError as error:
+            raise StackError(
+                f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}). "
+                "Stop what holds it, or choose another with --port."
+            ) from None
+
+
+def _made_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (probe := path / ".writable").touch()
+        probe.unlink()
+    except OSError as error:
+        raise StackError(
+            f"The folder {path} cannot be written ({error.strerror}). Choose another with --data-dir."
+        ) from None
+    return path.absolute()
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    with (data / "lock").open("a") as file:
+        _lock(file, data)
+        yield
+
+
+def _lock(file: IO[str], data: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise StackError(
+            f"Another `headway up` uses the folder {data}. Stop it, or choose another folder with --data-dir."
+        ) from None
+
+
+@contextmanager
+def _short_folder() -> Iterator[str]:
+    """For the socket: its path may have some hundred bytes only, and a data folder may lie deep."""
+    folder = tempfile.mkdtemp(prefix="headway-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _url(settings: Settings) -> str:
+    host = "127.0.0.1" if is_loopback(settings.host) or settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{host}:{settings.port}"

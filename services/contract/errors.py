@@ -1,0 +1,120 @@
+"""Every error that can cross a wire, in two trees.
+
+HeadwayError                        what a request can end with
+├── InvalidRequest            422   a field is wrong: `param` names it
+│   └── InvalidArchive        422   an upload is no archive we can read
+├── BadRequest                400   the request cannot be parsed
+├── Unauthorized              401
+├── Forbidden                 403
+├── NotFound                  404   also for what belongs to another tenant
+├── ActionRefused             409   the job's status does not allow it
+├── TooLarge                  413
+├── StoreUnavailable          503   Redis is away: try again
+└── StoreFull                 507   Redis or the disk is full
+
+JobFailure                          what a job can end with (`status_reason.code`)
+├── WeightsUnavailable  DataUnreadable  OutOfMemory  DeviceUnavailable
+└── LossDiverged  TimeLimit  DiskFull  WorkerLost  InternalError
+"""
+
+from typing import Any, ClassVar
+
+
+class HeadwayError(Exception):
+    """A request's end: HTTP status, code, OpenAI's error type, whether a client should try again."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    type: ClassVar[str] = "server_error"
+    title: ClassVar[str] = "Internal error"
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None, **extra: Any) -> None:
+        super().__init__(message)
+        self.message, self.param, self.extra = message, param, extra
+
+
+class BadRequest(HeadwayError):
+    status, code, type, title = 400, "bad_request", "invalid_request_error", "Bad request"
+
+
+class InvalidRequest(HeadwayError):
+    status, code, type, title = 422, "invalid_request", "invalid_request_error", "Invalid request"
+
+
+class InvalidArchive(InvalidRequest):
+    code, title = "invalid_archive", "Invalid archive"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="file")
+
+
+class Unauthorized(HeadwayError):
+    status, code, type, title = 401, "invalid_api_key", "authentication_error", "Unauthorized"
+
+
+class Forbidden(HeadwayError):
+    status, code, type, title = 403, "forbidden", "permission_error", "Forbidden"
+
+
+class NotFound(HeadwayError):
+    status, code, type, title = 404, "not_found", "invalid_request_error", "Not found"
+
+
+class ActionRefused(HeadwayError):
+    status, code, type, title = 409, "action_refused", "invalid_request_error", "Action refused"
+
+
+class TooLarge(HeadwayError):
+    status, code, type, title = 413, "too_large", "invalid_request_error", "Too large"
+
+
+class StoreUnavailable(HeadwayError):
+    status, code, type, title, retry = 503, "store_unavailable", "server_error", "Store unavailable", True
+
+
+class StoreFull(HeadwayError):
+    status, code, type, title = 507, "store_full", "server_error", "Store full"
+
+
+class JobFailure(Exception):
+    """A job's end. `retryable` says whether the same request may succeed later; we never retry these by ourselves."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+
+class WeightsUnavailable(JobFailure):
+    code, retryable = "weights_unavailable", True
+
+
+class DataUnreadable(JobFailure):
+    code = "data_unreadable"
+
+
+class OutOfMemory(JobFailure):
+    code, retryable = "out_of_memory", True
+
+
+class DeviceUnavailable(JobFailure):
+    code, retryable = "device_unavailable", True
+
+
+class LossDiverged(JobFailure):
+    code = "loss_diverged"
+
+
+class TimeLimit(JobFailure):
+    code = "time_limit"
+
+
+class DiskFull(JobFailure):
+    code, retryable = "disk_full", True
+
+
+class WorkerLost(JobFailure):
+    code, retryable = "worker_lost", True
+
+
+class InternalError(JobFailure):
+    code = "internal_error"

@@ -1,0 +1,24 @@
+"""How good a model is on images that it was not trained on."""
+
+from pydantic import BaseModel
+
+from services.contract.dataset import Split
+
+
+class LabelScore(BaseModel):
+    label: str
+    images: int
+    precision: float
+    recall: float
+    f1: float
+
+
+class Evaluation(BaseModel):
+    """`confusion[true][predicted]` counts images, in the order of `labels`."""
+
+    split: Split
+    images: int
+    loss: float
+    accuracy: float
+    labels: list[LabelScore]
+    confusion: list[list[int]]

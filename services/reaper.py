@@ -1,0 +1,98 @@
+"""The reaper: returns lost jobs to the queue, publishes lost messages, sweeps what has had its time.
+
+Any number of them may run; a lock in Redis lets one work at a time.
+"""
+
+import asyncio
+import logging
+import secrets
+import signal
+import sys
+import time
+
+from services import tether
+from services.settings import Settings, settings
+from services.store import keys
+from services.store.connection import AWAY
+from services.store.leases import LEASE
+from services.store.store import Store, open_store
+
+log = logging.getLogger("headway.reaper")
+
+EVERY = 5.0  # seconds between passes
+
+
+class Reaper:
+    def __init__(self, store: Store, config: Settings) -> None:
+        self._store, self._config = store, config
+        self._me = secrets.token_hex(8)
+        self._short: dict[str, int] = {}  # by kind, hints that were missing on the last pass
+        self._not_before = 0.0
+
+    async def run(self) -> None:
+        """Forever. After Redis was away, leases get the time to be renewed before anything is taken for lost."""
+        while True:
+            try:
+                if await self._is_my_turn():
+                    await self.one_pass()
+            except AWAY as error:
+                if time.monotonic() >= self._not_before:
+                    log.warning(
+                        "Redis is away (%s); after its return the first pass waits a lease", type(error).__name__
+                    )
+                self._not_before = time.monotonic() + LEASE
+            await asyncio.sleep(EVERY)
+
+    async def one_pass(self, *, shift: float = 0.0) -> None:
+        """`shift` moves the clock, for tests."""
+        if time.monotonic() >= self._not_before:
+            await self._return_lost_jobs(shift)
+        await self._publish_lost_hints()
+        await self._sweep()
+
+    async def _return_lost_jobs(self, shift: float) -> None:
+        for id in await self._store.leases.expired(shift=shift):
+            status = await self._store.leases.reap(id, shift=shift)
+            if status is not None:
+                log.warning("%s: its worker was lost; now %s", id, status)
+
+    async def _publish_lost_hints(self) -> None:
+        """What is missing on two passes running was lost, not under way."""
+        missing = await self._store.hints.missing()
+        for kind, count in missing.items():
+            for _ in range(min(count, self._short.get(kind, 0))):
+                await self._store.hints.publish(kind)
+        self._short = missing
+
+    async def _sweep(self) -> None:
+        """Ended jobs go after HEADWAY_RETENTION_DAYS, with their models."""
+        horizon = time.time() - self._config.retention_days * 86400
+        for id in await self._store.jobs.ended_before(horizon):
+            record = await self._store.jobs.get(id)
+            if record is not None:
+                await asyncio.to_thread(self._store.files.bytes.delete_folder, f"{record.tenant}/models/{id}")
+                await asyncio.to_thread(self._store.files.bytes.delete_folder, f"{record.tenant}/checkpoints/{id}")
+            await self._store.jobs.forget(id)
+            log.info("%s: forgotten after %g days", id, self._config.retention_days)
+
+    async def _is_my_turn(self) -> bool:
+        milliseconds = round(EVERY * 900)  # a little less than a pass, so that the holder does not lock itself out
+        return bool(await self._store.redis.set(keys.REAPER, self._me, nx=True, px=milliseconds))
+
+
+async def main() -> None:
+    config = settings()
+    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    async with open_store(config) as store:
+        reaping = asyncio.create_task(Reaper(store, config).run())
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, reaping.cancel)
+        try:
+            await reaping
+        except asyncio.CancelledError:
+            log.info("stopped")
+
+
+if __name__ == "__main__":
+    tether.hold_if_asked()
+    sys.exit(asyncio.run(main()))

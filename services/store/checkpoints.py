@@ -1,0 +1,96 @@
+"""Checkpoints: the head's safetensors, in Redis while small, else in the file store."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from services.contract.events import CheckpointLine, CheckpointMetrics
+from services.store import keys
+from services.store.connection import Redis
+from services.store.files import FileStore
+from services.store.leases import Claim, write
+from services.store.scripts import Scripts
+
+INLINE = 1_000_000  # bytes; beyond, they go to the file store and only name and hash stay in Redis
+
+
+class Known(BaseModel):
+    """What the index holds of a checkpoint."""
+
+    number: int
+    created_at: int
+    sha256: str
+    bytes: int
+    best: bool
+    metrics: CheckpointMetrics
+    stored_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    redis: Redis
+    scripts: Scripts
+    files: FileStore
+
+    async def put(self, claim: Claim, line: CheckpointLine, content: bytes, created_at: int) -> None:
+        """Store one, drop what `keep` no longer covers. May be repeated. Raises Fenced, OutOfMemoryError."""
+        place = None
+        if len(content) > INLINE:
+            place = f"{claim.tenant}/checkpoints/{claim.job}/{claim.fence}-{line.number}"
+            self.files.put(place, content)
+        known = Known(
+            number=line.number,
+            created_at=created_at,
+            sha256=line.sha256,
+            bytes=len(content),
+            best=line.best,
+            metrics=line.metrics,
+            stored_at=place,
+        )
+        surplus = self._surplus([*await self.all(claim.job), known], keep=claim.spec.checkpoints.keep)
+        more_keys = [keys.checkpoints(claim.job), keys.checkpoint(claim.job, line.number)]
+        more_keys += [keys.checkpoint(claim.job, old.number) for old in surplus]
+        args = [line.number, line.metrics.step, known.model_dump_json(), b"" if place else content]
+        args += [old.number for old in surplus]
+        await write(self.scripts, "checkpoint", claim, args, more_keys=more_keys)
+        for old in surplus:
+            if old.stored_at:
+                self.files.delete(old.stored_at)
+
+    async def all(self, job: str) -> list[Known]:
+        """By number."""
+        return [Known.model_validate_json(known) for known in await self.redis.zrange(keys.checkpoints(job), 0, -1)]
+
+    async def get(self, job: str, number: int) -> tuple[Known, bytes] | None:
+        """What is known and the bytes; None where it is not there, or is not what its hash says."""
+        found = await self.redis.zrangebyscore(keys.checkpoints(job), number, number)
+        if not found:
+            return None
+        known = Known.model_validate_json(found[0])
+        content = (
+            self._stored(known.stored_at) if known.stored_at else await self.redis.get(keys.checkpoint(job, number))
+        )
+        if content is None or hashlib.sha256(content).hexdigest() != known.sha256:
+            return None
+        return known, content
+
+    async def newest(self, job: str) -> tuple[Known, bytes] | None:
+        """The last one that is whole: where a damaged one lies, the one before it."""
+        for known in reversed(await self.all(job)):
+            found = await self.get(job, known.number)
+            if found is not None:
+                return found
+        return None
+
+    def _stored(self, place: str) -> bytes | None:
+        path: Path = self.files.path(place)
+        return path.read_bytes() if path.exists() else None
+
+    @staticmethod
+    def _surplus(all: list[Known], *, keep: int) -> list[Known]:
+        """All but the first, the last `keep`, and the latest that was best."""
+        best = [known.number for known in all if known.best][-1:]
+        kept = {all[0].number, *best, *(known.number for known in all[-keep:])}
+        return [known for known in all if known.number not in kept]

@@ -1,0 +1,121 @@
+"""Files: their bytes behind one URL, the tenant in every path, and their records in Redis."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.contract.dataset import Contents
+from services.contract.ids import is_id
+from services.contract.spec import ArchivePaths
+from services.store import keys
+from services.store.connection import Redis
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """Bytes by place (`tenant/…`). Today a local folder; every write is whole or not there."""
+
+    root: Path
+
+    def path(self, place: str) -> Path:
+        return self.root / place
+
+    def put(self, place: str, content: bytes) -> None:
+        path = self._made(place)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with draft.open("wb") as file:
+            file.write(content)
+            os.fsync(file.fileno())  # what Redis names must be on the disk
+        draft.replace(path)
+
+    def put_file(self, place: str, source: Path) -> None:
+        """Copy `source` in."""
+        path = self._made(place)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with source.open("rb") as reader, draft.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            os.fsync(writer.fileno())
+        draft.replace(path)
+
+    def delete(self, place: str) -> None:
+        self.path(place).unlink(missing_ok=True)
+
+    def delete_folder(self, place: str) -> None:
+        shutil.rmtree(self.path(place), ignore_errors=True)
+
+    def _made(self, place: str) -> Path:
+        path = self.path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """An upload: `sha256` is that of the bytes as they came; `data` and `index` are places in the store."""
+
+    id: str
+    tenant: str
+    filename: str
+    bytes: int
+    created_at: int
+    sha256: str
+    data: str
+    index: str
+    contents: Contents
+
+
+class Files:
+    def __init__(self, redis: Redis, bytes: FileStore) -> None:
+        self._redis, self.bytes = redis, bytes
+
+    async def add(self, record: FileRecord) -> None:
+        fields = {
+            "v": "1",
+            "id": record.id,
+            "tenant": record.tenant,
+            "filename": record.filename,
+            "bytes": record.bytes,
+            "created_at": record.created_at,
+            "sha256": record.sha256,
+            "data": record.data,
+            "index": record.index,
+            "contents": record.contents.model_dump_json(),
+        }
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(keys.file(record.id), mapping=fields)
+            pipe.zadd(keys.files_of(record.tenant), {record.id: 0})
+            await pipe.execute()
+
+    async def owned_by(self, tenant: str, id: str) -> FileRecord | None:
+        if not is_id(id, "file"):
+            return None
+        fields = {k.decode(): v.decode() for k, v in (await self._redis.hgetall(keys.file(id))).items()}
+        if not fields or fields["tenant"] != tenant:
+            return None
+        return FileRecord(
+            id=fields["id"],
+            tenant=fields["tenant"],
+            filename=fields["filename"],
+            bytes=int(fields["bytes"]),
+            created_at=int(fields["created_at"]),
+            sha256=fields["sha256"],
+            data=fields["data"],
+            index=fields["index"],
+            contents=Contents.model_validate_json(fields["contents"]),
+        )
+
+    async def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[FileRecord], bool]:
+        """Newest first, from the one before `after`; and whether there are more."""
+        start = f"({after}" if after else "+"
+        ids = await self._redis.zrevrangebylex(keys.files_of(tenant), start, "-", 0, limit + 1)
+        records = [await self.owned_by(tenant, id.decode()) for id in ids[:limit]]
+        return [record for record in records if record is not None], len(ids) > limit
+
+    def local(self, record: FileRecord) -> ArchivePaths:
+        """The archive and its index as local paths, which a trainer can read."""
+        data, index = self.bytes.path(record.data), self.bytes.path(record.index)
+        for path in (data, index):
+            if not path.exists():
+                raise FileNotFoundError(f"the bytes of {record.id} ({record.filename}) are no longer in the file store")
+        return ArchivePaths(data=str(data), index=str(index))

@@ -1,0 +1,75 @@
+"""Every Redis key, born here: its name, its type, how long it lives."""
+
+from typing import Final
+
+PREFIX: Final = "headway"
+
+KINDS: Final = ("any", "cuda", "mps", "cpu")  # a queue each; "any" holds jobs that take whatever device comes
+
+
+def job(id: str) -> str:
+    """hash: the record. Until it is swept, HEADWAY_RETENTION_DAYS after its end."""
+    return f"{PREFIX}:job:{id}"
+
+
+def events(id: str) -> str:
+    """stream, capped: what happened, `XADD <fence>-*`. As long as the job."""
+    return f"{PREFIX}:job:{id}:events"
+
+
+def series(id: str) -> str:
+    """string: packed points, never trimmed (see `events.POINT`). As long as the job."""
+    return f"{PREFIX}:job:{id}:series"
+
+
+def checkpoints(id: str) -> str:
+    """zset: what is known of each checkpoint, as JSON, by number. As long as the job."""
+    return f"{PREFIX}:job:{id}:checkpoints"
+
+
+def checkpoint(id: str, number: int) -> str:
+    """string: a checkpoint's safetensors. Until it is neither best nor among the last few; else as the job."""
+    return f"{PREFIX}:job:{id}:checkpoint:{number}"
+
+
+def jobs_of(tenant: str) -> str:
+    """zset, lexical: a tenant's job ids. Forever; members go with their jobs."""
+    return f"{PREFIX}:jobs:tenant:{tenant}"
+
+
+def queued(kind: str) -> str:
+    """zset: job ids by priority, then queue time. Members leave as they are claimed."""
+    return f"{PREFIX}:jobs:queued:{kind}"
+
+
+RUNNING: Final = f"{PREFIX}:jobs:running"  # zset: job ids by the end of their lease, ms
+ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s; what the sweep reads
+
+
+def file(id: str) -> str:
+    """hash: a file's record. Forever."""
+    return f"{PREFIX}:file:{id}"
+
+
+def files_of(tenant: str) -> str:
+    """zset, lexical: a tenant's file ids. Forever."""
+    return f"{PREFIX}:files:tenant:{tenant}"
+
+
+def worker(id: str) -> str:
+    """hash: a worker's heartbeat, device, preflight, drain wish. TTL of some missed heartbeats."""
+    return f"{PREFIX}:worker:{id}"
+
+
+WORKERS: Final = f"{PREFIX}:workers"  # zset: worker ids by last heartbeat, s
+REAPER: Final = f"{PREFIX}:reaper"  # string: the reaper's lock, SET NX PX
+
+
+def of_job(id: str) -> list[str]:
+    """The keys that every script is given first, in the prelude's order."""
+    return [job(id), events(id), RUNNING, ENDED, *(queued(kind) for kind in KINDS)]
+
+
+def train_queue(kind: str) -> str:
+    """list, Celery's: hints that there is work. Its name is Celery's queue name, hence no prefix."""
+    return "train" if kind == "any" else f"train.{kind}"

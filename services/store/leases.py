@@ -1,0 +1,161 @@
+"""One owner at a time: claim, renew, release, finish, fail; and the reaper's side of it."""
+
+import heapq
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from services.contract.errors import JobFailure
+from services.contract.spec import JobSpec
+from services.contract.transitions import Status
+from services.store import keys
+from services.store.connection import Redis
+from services.store.jobs import Jobs
+from services.store.scripts import Answer, Scripts
+
+LEASE = 30.0  # seconds by Redis' clock; renewed each second
+LINE = 100  # how far a worker looks down the line for a job that it may take
+
+
+class Fenced(Exception):
+    """The job is another attempt's now, or gone: whatever this one still does is in vain."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A worker, as far as claims are concerned. `identity` names the weights it would use for a job, by hash."""
+
+    id: str
+    device: str
+    identity: Callable[[JobSpec], str]
+
+    @property
+    def kind(self) -> str:
+        return self.device.split(":")[0]
+
+    def bound(self, spec: JobSpec) -> str:
+        """What later attempts of the job must match."""
+        return f"{self.kind}, {spec.precision}, weights {self.identity(spec)}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An attempt's title to its job: every write carries `fence` and `nonce`."""
+
+    job: str
+    tenant: str
+    spec: JobSpec
+    owner: Owner
+    nonce: str
+    fence: int
+    attempt: int
+    last_step: int  # losses at or before it were reported already
+    last_val_step: int  # and validations
+    checkpoint: int  # the last one's number, -1 if none
+    device_seconds: float  # what earlier attempts used
+
+    @property
+    def title(self) -> list[Any]:
+        return [self.fence, self.nonce]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a renewal brings back."""
+
+    status: Status
+    drain: bool
+
+
+class Leases:
+    def __init__(self, redis: Redis, scripts: Scripts, jobs: Jobs) -> None:
+        self._redis, self._scripts, self._jobs = redis, scripts, jobs
+
+    async def claim_next(self, owner: Owner) -> Claim | None:
+        """The first job in line that this worker may take, whatever message brought it here."""
+        for id in await self._line(owner.kind):
+            claim = await self.claim(id, owner)
+            if claim is not None:
+                return claim
+        return None
+
+    async def claim(self, id: str, owner: Owner, *, nonce: str | None = None) -> Claim | None:
+        """None if another worker was faster, the job has ended, or it waits for another kind of worker."""
+        nonce = nonce or secrets.token_hex(8)
+        record = await self._jobs.get(id)
+        bound = owner.bound(record.spec) if record else ""
+        args = [nonce, owner.id, owner.device, owner.kind, bound, _ms(LEASE), id]
+        answer, rest = await self._scripts("claim", keys.of_job(id), args)
+        if answer is not Answer.OK:
+            return None
+        # Read again: an attempt may have moved on between the first look and the claim.
+        record = await self._jobs.get(id)
+        if record is None:
+            return None
+        return Claim(
+            job=id,
+            tenant=record.tenant,
+            spec=record.spec,
+            owner=owner,
+            nonce=nonce,
+            fence=int(rest[0]),
+            attempt=int(rest[1]),
+            last_step=record.last_step,
+            last_val_step=record.last_val_step,
+            checkpoint=record.checkpoint,
+            device_seconds=record.device_seconds,
+        )
+
+    async def renew(self, claim: Claim) -> Wish:
+        """One try, so that its caller knows when it was sent. Raises Fenced."""
+        rest = await self._write("renew", claim, [_ms(LEASE)], more_keys=[keys.worker(claim.owner.id)], patience=0)
+        return Wish(Status(rest[0].decode()), rest[1] == b"1")
+
+    async def finish(self, claim: Claim, result: str, message: str, data: str) -> None:
+        await self._write("finish", claim, [result, message, data])
+
+    async def fail(self, claim: Claim, failure: JobFailure) -> None:
+        await self._write("fail", claim, [failure.code, str(failure), int(failure.retryable)])
+
+    async def release(self, claim: Claim, code: str, message: str, *, counts: bool) -> Status:
+        """Give the job back; `counts` if the attempt was lost rather than asked to stop."""
+        rest = await self._write("release", claim, [code, message, int(counts)])
+        return Status(rest[0].decode())
+
+    async def expired(self, *, shift: float = 0.0) -> list[str]:
+        """Jobs whose lease has ended by Redis' clock, moved by `shift` seconds."""
+        seconds, micros = await self._redis.time()
+        now = seconds * 1000 + micros / 1000 + _ms(shift)
+        return [id.decode() for id in await self._redis.zrangebyscore(keys.RUNNING, "-inf", now)]
+
+    async def reap(self, id: str, *, shift: float = 0.0) -> Status | None:
+        """Where the job went, or None if there was nothing to reap."""
+        answer, rest = await self._scripts("reap", keys.of_job(id), [_ms(shift), id])
+        return Status(rest[0].decode()) if answer is Answer.OK else None
+
+    async def _write(
+        self, script: str, claim: Claim, args: list[Any], *, more_keys: list[str] | None = None, **options: Any
+    ) -> list[bytes]:
+        return await write(self._scripts, script, claim, args, more_keys=more_keys, **options)
+
+    async def _line(self, kind: str) -> list[str]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for queue in ("any", kind):
+                pipe.zrange(keys.queued(queue), 0, LINE - 1, withscores=True)
+            lines = await pipe.execute()
+        return [id.decode() for id, _ in heapq.merge(*lines, key=lambda entry: entry[1])]
+
+
+async def write(
+    scripts: Scripts, name: str, claim: Claim, args: list[Any], *, more_keys: list[str] | None = None, **options: Any
+) -> list[bytes]:
+    """A write in the name of an attempt. Raises Fenced where the title no longer holds."""
+    answer, rest = await scripts(name, keys.of_job(claim.job) + (more_keys or []), claim.title + args, **options)
+    if answer is not Answer.OK:
+        raise Fenced(f"{claim.job} attempt {claim.attempt}: {name} answered {answer}")
+    return rest
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,111 @@
+-- Shared by every script. Each is called with these keys first, and its own from KEYS[9] on:
+--   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu
+-- and answers {word, ...} with a word of scripts.Answer.
+local JOB, EVENTS, RUNNING, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
+local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there
+
+local function now()  -- ms
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function text(number)  -- Lua would write large numbers as 1.7e+12
+  return string.format('%.0f', number)
+end
+
+-- What a transition reads of the record; the spec stays where it is.
+local FIELDS = {'id', 'status', 'fence', 'nonce', 'kind', 'priority', 'queued_at', 'losses', 'attempts',
+                'last_step', 'emitted', 'request', 'bound', 'device_seconds', 'claimed_at', 'checkpoint',
+                'checkpoint_step', 'attempt', 'started_at', 'worker'}
+
+local function read()  -- the record, or nil
+  local values = redis.call('HMGET', JOB, unpack(FIELDS))
+  if not values[1] then return nil end
+  local record = {}
+  for i, field in ipairs(FIELDS) do record[field] = values[i] or '' end
+  return record
+end
+
+local function owned(record, fence, nonce)  -- by the attempt that asks
+  return TABLE.owned[record.status] and record.fence == fence and record.nonce == nonce
+end
+
+local function move(record, to, code, message, retryable)
+  if record.status ~= to and not TABLE.moves[record.status][to] then
+    error('a job may not go from ' .. record.status .. ' to ' .. to)
+  end
+  record.status = to
+  local reason = cjson.encode({code = code, message = message, retryable = retryable or false})
+  redis.call('HSET', JOB, 'status', to, 'reason', reason)
+end
+
+local function raise_fence(record)  -- over clocks that jump and a Redis that lost its last second
+  record.fence = text(math.max(tonumber(record.fence) + 1, now()))
+  redis.call('HSET', JOB, 'fence', record.fence)
+end
+
+-- Adds an event, ready as JSON. What the cap pushes out is remembered as `trimmed_to`.
+local function say_json(record, event, final)
+  redis.call('XADD', EVENTS, record.fence .. '-*', 'event', event, 'final', final and '1' or '0')
+  local surplus = redis.call('XLEN', EVENTS) - TABLE.events_cap
+  if surplus > 0 then
+    local old = redis.call('XRANGE', EVENTS, '-', '+', 'COUNT', surplus)
+    redis.call('HSET', JOB, 'trimmed_to', old[#old][1])
+    redis.call('XTRIM', EVENTS, 'MAXLEN', TABLE.events_cap)
+  end
+end
+
+local function say(record, level, message, data)
+  local event = {created_at = math.floor(now() / 1000), level = level, type = 'message', message = message, data = data}
+  say_json(record, cjson.encode(event), TABLE.ended[record.status])
+end
+
+local function status_data(record)
+  return {status = record.status}
+end
+
+local function enqueue(record)  -- highest priority first, then by queue time, which a job keeps
+  local score = (9 - tonumber(record.priority)) * 1e13 + tonumber(record.queued_at)
+  redis.call('ZADD', QUEUED[record.kind], text(score), record.id)
+end
+
+local function close_attempt(record, reason)  -- its owner is no more
+  local attempts = cjson.decode(record.attempts)
+  local last = attempts[#attempts]
+  local ended = now()
+  last.ended_at, last.reason, last.last_step = math.floor(ended / 1000), reason, tonumber(record.last_step)
+  local seconds = tonumber(record.device_seconds) + (ended - tonumber(record.claimed_at)) / 1000
+  redis.call('HSET', JOB, 'attempts', cjson.encode(attempts), 'device_seconds', string.format('%.3f', seconds))
+  redis.call('ZREM', RUNNING, record.id)
+end
+
+local function close_job(record)
+  local seconds = text(math.floor(now() / 1000))
+  redis.call('HSET', JOB, 'finished_at', seconds)
+  redis.call('ZADD', ENDED, seconds, record.id)
+end
+
+-- The owner let go (or was lost): the job goes to where its wish leads. `counts` says that the attempt was lost;
+-- too many of those in a row without a new checkpoint fail the job.
+local function hand_back(record, code, message, counts)
+  local to = TABLE.handed_back[record.status]
+  local losses = tonumber(record.losses) + (counts and 1 or 0)
+  if to == 'queued' and losses >= TABLE.losses_cap then
+    to = 'failed'
+    message = string.format('%d attempts in a row brought no new checkpoint. The last: %s', losses, message)
+  end
+  redis.call('HSET', JOB, 'losses', losses)
+  close_attempt(record, code)
+  raise_fence(record)
+  if to == 'cancelled' then
+    code, message = 'cancelled', 'Cancelled on request.'
+  elseif to == 'paused' then
+    code, message = 'paused', 'Paused on request.'
+  end
+  move(record, to, code, message, to == 'failed')
+  if to == 'queued' then enqueue(record) end
+  if TABLE.ended[to] then close_job(record) end
+  local level = (to == 'failed' and 'error') or (counts and 'warn') or 'info'
+  say(record, level, message, status_data(record))
+end

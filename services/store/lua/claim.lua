@@ -1,0 +1,37 @@
+#!lua flags=allow-oom
+-- A worker takes a queued job: a new fence, a new attempt, a lease. The first claim binds the job to what it runs on.
+-- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 bound (device kind, precision, weights), 6 lease ms
+-- Answers ok, fence, attempt · mismatch · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
+local nonce, worker, device, kind, bound, lease = unpack(ARGV)
+local record = read()
+if not record then
+  for _, queue in pairs(QUEUED) do redis.call('ZREM', queue, ARGV[7]) end
+  return {'gone'}
+end
+if TABLE.owned[record.status] and record.nonce == nonce then return {'ok', record.fence, record.attempt} end
+if record.status ~= 'queued' then
+  redis.call('ZREM', QUEUED[record.kind], record.id)
+  return {'refused'}
+end
+if record.bound ~= '' and record.bound ~= bound then
+  move(record, 'queued', 'waiting_for_worker', 'Waiting for a worker like the first one: ' .. record.bound .. '.')
+  return {'mismatch'}
+end
+
+local time = now()
+redis.call('ZREM', QUEUED[record.kind], record.id)
+redis.call('ZADD', RUNNING, text(time + tonumber(lease)), record.id)
+raise_fence(record)
+record.attempt = text(tonumber(record.attempt) + 1)
+local seconds = math.floor(time / 1000)
+local attempts = cjson.decode(record.attempts)
+if #attempts == 50 then table.remove(attempts, 1) end  -- weeks of outages must not fill Redis
+attempts[#attempts + 1] = {number = tonumber(record.attempt), worker = worker, device = device, started_at = seconds,
+                           last_step = tonumber(record.last_step)}
+redis.call('HSET', JOB, 'nonce', nonce, 'worker', worker, 'kind', kind, 'bound', bound, 'emitted', '0',
+  'attempt', record.attempt, 'attempts', cjson.encode(attempts), 'claimed_at', text(time),
+  'started_at', record.started_at ~= '' and record.started_at or text(seconds))
+local message = string.format('Attempt %s started on %s (%s).', record.attempt, device, worker)
+move(record, 'running', 'running', message)
+say(record, 'info', message, status_data(record))
+return {'ok', record.fence, record.attempt}

@@ -1,0 +1,47 @@
+"""The store as its users hold it: one Redis connection pool, one folder of bytes, and what is kept in them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from services.settings import Settings
+from services.store.checkpoints import Checkpoints
+from services.store.connection import Redis, connected
+from services.store.events import Events
+from services.store.files import Files, FileStore
+from services.store.jobs import Jobs
+from services.store.leases import Leases
+from services.store.queue import Hints, celery
+from services.store.scripts import Scripts
+from services.store.workers import Workers
+
+
+@dataclass(frozen=True)
+class Store:
+    redis: Redis
+    jobs: Jobs
+    leases: Leases
+    events: Events
+    checkpoints: Checkpoints
+    files: Files
+    hints: Hints
+    workers: Workers
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, patience: float = 2.0) -> AsyncIterator[Store]:
+    """`patience`: for how many seconds a script is asked again while Redis is away."""
+    async with connected(settings.store_url) as redis:
+        scripts = Scripts(redis, patience=patience)
+        jobs = Jobs(redis, scripts)
+        bytes = FileStore(settings.files_dir)
+        yield Store(
+            redis=redis,
+            jobs=jobs,
+            leases=Leases(redis, scripts, jobs),
+            events=Events(redis, scripts),
+            checkpoints=Checkpoints(redis, scripts, bytes),
+            files=Files(redis, bytes),
+            hints=Hints(redis, celery(settings.store_url)),
+            workers=Workers(redis),
+        )

@@ -1,0 +1,1 @@
+"""The workers: a Celery app, a supervisor for each attempt, and the trainer's process."""

@@ -1,0 +1,177 @@
+"""The Celery app and its one task: `python -m workers.main` checks its device, then works until it is drained."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+
+from services import __version__, tether
+from services.contract.job import Worker
+from services.contract.spec import JobSpec
+from services.settings import Settings, settings
+from services.store import keys
+from services.store.connection import AWAY
+from services.store.leases import LEASE, Owner
+from services.store.queue import TASK, celery
+from services.store.store import open_store
+from services.store.workers import HEARTBEAT
+from workers.supervisor import supervise, weights_source
+
+log = logging.getLogger("headway.worker")
+
+TORCHVISION_WEIGHTS = "resnet18-f37072fd"  # the file that ResNet18_Weights.DEFAULT names, with its hash
+CELERY_OPTIONS = ("--quiet", "--without-gossip", "--without-mingle", "--without-heartbeat")
+PATIENCE = LEASE - 5.0  # an attempt whose writes found no store for that long is over
+
+
+@dataclass
+class Me:
+    """This worker: who it is, what it does now, whether it should stop."""
+
+    device: str
+    preflight: list[dict[str, Any]]
+    id: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
+    started_at: int = field(default_factory=lambda: int(time.time()))
+    job: str | None = None
+    draining: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.id, self.device, weights_identity)
+
+    def report(self) -> Worker:
+        return Worker(
+            id=self.id,
+            device=self.device,
+            kind=self.owner.kind,
+            status="draining" if self.draining.is_set() else "busy" if self.job else "idle",
+            job=self.job,
+            started_at=self.started_at,
+            seen_at=int(time.time()),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            preflight=self.preflight,
+        )
+
+
+def main(device: str | None = None) -> int:
+    """Preflight, heartbeat, work. Ends with 0 after a drain (SIGTERM or SIGINT), 1 if no device can be used."""
+    config = settings()
+    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kombu").setLevel("WARNING")
+    report = check_devices(device or config.device)
+    if not report[-1]["ok"]:
+        print(_refusal(report), file=sys.stderr)
+        return 1
+    me = Me(device=report[-1]["device"], preflight=report)
+    log.info("%s works on %s", me.id, me.device)
+    _serve(me, config)
+    return 0
+
+
+def _serve(me: Me, config: Settings) -> None:
+    app = celery(config.store_url)
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def train() -> None:
+        """There is work: do one job of it."""
+        asyncio.run(_work(me, config))
+
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def drain(**_: Any) -> None:
+        me.draining.set()
+
+    threading.Thread(target=lambda: asyncio.run(_heartbeat(me, config)), daemon=True, name="heartbeat").start()
+    queues = ",".join(keys.train_queue(kind) for kind in ("any", me.owner.kind))
+    app.worker_main(["worker", "-Q", queues, "-n", me.id, "-P", "threads", "-c", "1", "-l", "WARNING", *CELERY_OPTIONS])
+
+
+async def _work(me: Me, config: Settings) -> None:
+    async with open_store(config, patience=PATIENCE) as store:
+        try:
+            claim = None if me.draining.is_set() else await store.leases.claim_next(me.owner)
+        except AWAY as error:
+            log.warning("Redis is away (%s); the reaper will say again that there is work", type(error).__name__)
+            return
+        if claim is None:
+            return  # another worker was faster, or the work is for others: the message was only a hint
+        me.job = claim.job
+        try:
+            await supervise(store, claim, config, me.draining.is_set)
+        finally:
+            me.job = None
+
+
+async def _heartbeat(me: Me, config: Settings) -> None:
+    """Report every few seconds; a wish to drain is carried out as if it were a SIGTERM."""
+    away = False
+    async with open_store(config) as store:
+        while True:
+            try:
+                drain = await store.workers.report(me.report())
+                away = False
+            except AWAY as error:
+                drain = False
+                if not away:
+                    log.warning("Redis is away (%s); trying again", type(error).__name__)
+                away = True
+            if drain and not me.draining.is_set():
+                me.draining.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(HEARTBEAT)
+
+
+def check_devices(device: str) -> list[dict[str, Any]]:
+    """Preflight in a process of its own, so that this one needs no torch: a report for each device tried."""
+    command = [sys.executable, "-m", "workers.trainer.preflight", device]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, start_new_session=True, check=False)
+    with contextlib.suppress(ValueError):
+        return list(json.loads(done.stdout))
+    check = {
+        "check": "start",
+        "ok": False,
+        "detail": f"the preflight ended with {done.returncode}: is torch installed?",
+    }
+    return [{"device": device, "model": "", "ok": False, "checks": [check]}]
+
+
+def weights_identity(spec: JobSpec) -> str:
+    """The weights that this worker would use for a job, named by their hash."""
+    source = weights_source(spec.weights, settings())
+    if source.startswith("random:"):
+        return source
+    return TORCHVISION_WEIGHTS if source == "torchvision" else _file_sha256(source)
+
+
+@cache
+def _file_sha256(path: str) -> str:
+    try:
+        return "sha256:" + hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return f"unreadable:{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+
+
+def _refusal(report: list[dict[str, Any]]) -> str:
+    failed = [f"{r['device']}: {c['check']}: {c['detail']}" for r in report for c in r["checks"] if not c["ok"]]
+    return "No device can be used. " + "; ".join(failed)
+
+
+if __name__ == "__main__":
+    tether.hold_if_asked()
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Preflight: does this device compute what it should? `python -m workers.trainer.preflight [DEVICE]`, JSON on stdout.
+
+The checks are those of PyTorch's autograd tutorial, the frozen-backbone rule, and agreement with the CPU.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models import resnet18
+
+from services.contract.errors import DeviceUnavailable
+from workers.trainer import backbone
+from workers.trainer.device import candidates, describe, open_device
+
+LEARNING_RATE, MOMENTUM = 1e-2, 0.9
+MIN_COSINE = 0.999
+
+
+def autograd_identities(device: torch.device) -> str:
+    """Q = 3a³ − b², and its gradients 9a² and −2b for gradient = [1, 1]."""
+    a = torch.tensor([2.0, 3.0], device=device, requires_grad=True)
+    b = torch.tensor([6.0, 4.0], device=device, requires_grad=True)
+    q = 3 * a**3 - b**2
+    _expect("Q", q, torch.tensor([-12.0, 65.0]))
+    q.backward(gradient=torch.tensor([1.0, 1.0], device=device))
+    _expect("a.grad", _grad(a), (9 * a**2).cpu())
+    _expect("b.grad", _grad(b), (-2 * b).cpu())
+    return "Q = [-12, 65], a.grad = 9a², b.grad = -2b"
+
+
+def whole_network_step(device: torch.device) -> str:
+    """One step of SGD on every parameter: the first one moves each by −lr · gradient."""
+    torch.manual_seed(0)
+    model = resnet18(weights=None).to(device)
+    data, labels = torch.rand(1, 3, 64, 64).to(device), torch.rand(1, 1000).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    loss = (model(data) - labels).sum()
+    loss.backward()
+    optimizer.step()
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        _expect("a stepped parameter", parameter.detach(), (old - LEARNING_RATE * _grad(parameter)).cpu())
+    if not torch.isfinite(loss):
+        raise AssertionError("the loss is not finite")
+    return f"loss {loss.item():.3f}, {len(before)} tensors moved by −lr · gradient"
+
+
+def frozen_means_frozen(device: torch.device) -> str:
+    """After freezing, only the new head has gradients, and only the new head moves."""
+    model = backbone.load("random:0")
+    model.fc = nn.Linear(backbone.DIM, 10)
+    model.to(device)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    F.cross_entropy(model(torch.rand(2, 3, 64, 64).to(device)), torch.tensor([0, 1], device=device)).backward()
+    optimizer.step()
+    graded = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    if not graded == moved == {"fc.weight", "fc.bias"}:
+        raise AssertionError(f"gradients on {sorted(graded)}, changes in {sorted(moved)}")
+    return "only fc.weight and fc.bias have gradients, and only they moved"
+
+
+def agrees_with_cpu(device: torch.device) -> str:
+    """Features on this device against the CPU's in float64."""
+    body = backbone.load("random:0")
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        reference = backbone.load("random:0").double()(pixels.double())  # (2, 512)
+        cosine = F.cosine_similarity(body.to(device)(pixels.to(device)).cpu().double(), reference).min().item()
+    if not cosine >= MIN_COSINE:
+        raise AssertionError(f"cosine {cosine:.6f} < {MIN_COSINE}")
+    return f"cosine {cosine:.6f}"
+
+
+CHECKS: list[Callable[[torch.device], str]] = [
+    autograd_identities,
+    whole_network_step,
+    frozen_means_frozen,
+    agrees_with_cpu,
+]
+
+
+def preflight(name: str) -> dict[str, Any]:
+    """{device, model, ok, checks: [{check, ok, detail}]}."""
+    try:
+        device = open_device(name)
+    except DeviceUnavailable as error:
+        return {"device": name, "model": "", "ok": False, "checks": [_result("open", False, str(error))]}
+    checks = [_checked(check, device) for check in CHECKS]
+    return {"device": name, "model": describe(name), "ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _checked(check: Callable[[torch.device], str], device: torch.device) -> dict[str, Any]:
+    name = check.__name__.replace("_", " ")
+    try:
+        return _result(name, True, check(device))
+    except Exception as error:  # a device that cannot compute this fails the check, whatever it raises
+        return _result(name, False, str(error) or type(error).__name__)
+
+
+def _result(check: str, ok: bool, detail: str) -> dict[str, Any]:
+    return {"check": check, "ok": ok, "detail": detail}
+
+
+def _expect(what: str, found: torch.Tensor, wanted: torch.Tensor) -> None:
+    if not torch.allclose(found.cpu(), wanted, rtol=1e-4, atol=1e-5):
+        raise AssertionError(f"{what} is {found.tolist()}, not {wanted.tolist()}"[:200])
+
+
+def _grad(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.grad is None:
+        raise AssertionError("a gradient is missing")
+    return tensor.grad
+
+
+def main() -> int:
+    """Checks devices, best first, until one passes; the last report is that one's."""
+    reports = []
+    for name in candidates(sys.argv[1] if len(sys.argv) > 1 else "auto"):
+        reports.append(preflight(name))
+        if reports[-1]["ok"]:
+            break
+    print(json.dumps(reports))
+    return 0 if reports[-1]["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
