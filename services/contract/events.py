@@ -80,7 +80,7 @@ class DoneLine(BaseModel):
 
     type: Literal["done"] = "done"
     exports: dict[str, str]
-    best: CheckpointMetrics | None
+    best: CheckpointMetrics | None = None
     manifest: dict[str, Any]
 
 

@@ -43,7 +43,7 @@ async def persistently(call: Callable[[], Awaitable[T]], *, seconds: float) -> T
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(AWAY),
         stop=stop_after_delay(seconds),
-        wait=wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1),
+        wait=wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1),
         reraise=True,
     ):
         with attempt:

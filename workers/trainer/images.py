@@ -3,7 +3,7 @@
 import io
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.models import ResNet18_Weights
 
 MAX_PIXELS = 100_000_000  # an image is decoded whole, three bytes a pixel; a 30,000 × 30,000 one would take 2.7 GB
@@ -33,5 +33,7 @@ def decode(content: bytes) -> Image.Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except Unreadable:
         raise
-    except Exception as error:  # decoders raise whatever they like on bytes that are no image
-        raise Unreadable(f"{type(error).__name__}: {str(error).replace(repr(content), '…')[:120]}") from None
+    except UnidentifiedImageError:
+        raise Unreadable("no image format that is known") from None
+    except Exception as error:  # decoders raise whatever they like on damaged bytes
+        raise Unreadable(f"{type(error).__name__}: {str(error)[:120]}") from None

@@ -1,0 +1,198 @@
+"""The real parts that tests speak to: a Valkey, an API process, a whole stack."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from services.client import stack
+from services.client.stack import Stack
+from services.contract.spec import Hyperparameters, JobSpec
+from services.settings import Settings
+from services.store import embedded
+from services.store.leases import Owner
+from services.store.store import Store, open_store
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """For sockets, whose paths may not be long."""
+    with tempfile.TemporaryDirectory(prefix="headway-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def valkey_url(short_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey, for the whole session."""
+    with running_valkey(short_folder / "valkey.sock", tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@contextmanager
+def running_valkey(socket_path: Path, data: Path, *more: str) -> Iterator[str]:
+    server = subprocess.Popen([*embedded.arguments(data, socket_path), *more], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: embedded.answers(socket_path))
+        yield f"unix://{socket_path}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """The same Valkey, empty."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+    return valkey_url
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, redis_url=redis_url, weights="random:0")
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    async with open_store(settings) as opened:
+        yield opened
+
+
+def owner(id: str = "worker-a", device: str = "cpu") -> Owner:
+    return Owner(id, device, lambda spec: spec.weights)
+
+
+def spec(**changes: Any) -> JobSpec:
+    fields: dict[str, Any] = {
+        "model": "resnet18",
+        "weights": "random:0",
+        "training_file": "file-0",
+        "validation_file": None,
+        "split": 0.2,
+        "num_labels": 2,
+        "labels": ["circle", "square"],
+        "hyperparameters": Hyperparameters(),
+        "feature_scaling": "none",
+        "precision": "fp32",
+        "early_stopping": None,
+        "checkpoints": {},
+        "export": ["pt"],
+        "seed": 0,
+        "device": "auto",
+        "priority": 0,
+        "limits": {},
+        "suffix": None,
+        "metadata": None,
+        "asked": {},
+    }
+    return JobSpec.model_validate(fields | changes)
+
+
+# --- processes -----------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_api(settings: Settings) -> Iterator[httpx.Client]:
+    """A real API process, without workers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.api", "--tethered"],
+        stdin=subprocess.PIPE,
+        env=settings.as_environment(),
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{settings.port}"
+    try:
+        wait_until(lambda: process.poll() is not None or _answers(url))
+        assert process.poll() is None
+        with httpx.Client(base_url=url, timeout=30.0) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=1.0).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def _api(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    data = tmp_path_factory.mktemp("api")
+    cap = 3_000_000
+    with running_api(
+        Settings(data_dir=data, redis_url=valkey_url, weights="random:0", port=free_port(), max_upload_bytes=cap)
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def api(_api: httpx.Client, redis_url: str) -> httpx.Client:
+    """An API whose store is empty."""
+    return _api
+
+
+@pytest.fixture(scope="session")
+def upload() -> Callable[..., httpx.Response]:
+    def upload(client: httpx.Client, content: bytes, name: str = "images.zip", **more: Any) -> httpx.Response:
+        return client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": (name, content)}, **more)
+
+    return upload
+
+
+@pytest.fixture(scope="session")
+def features_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features that the session's tests share: each image goes through the backbone once."""
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="session")
+def the_stack(features_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything, as `headway up` runs it, with two workers."""
+    config = Settings(
+        data_dir=tmp_path_factory.mktemp("stack"), cache_dir=features_dir, weights="random:0", port=free_port()
+    )
+    with stack.running(config, workers=2) as running:
+        with httpx.Client(base_url=running.url) as client:
+            wait_until(lambda: len(client.get("/v1/workers").json()["data"]) == 2, seconds=120)
+        yield running
+
+
+@pytest.fixture
+def service(the_stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=the_stack.url, timeout=30.0) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("HEADWAY_")]:
+        monkeypatch.delenv(name)
+
+
+def nonce() -> str:
+    return secrets.token_hex(8)

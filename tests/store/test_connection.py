@@ -1,0 +1,61 @@
+"""Which Redis is trusted with jobs, and what a reader is told when there is none."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from services.store.connection import AWAY, connected, persistently, refusal_to_use
+from tests.conftest import free_port, running_valkey
+
+pytestmark = pytest.mark.anyio
+
+
+async def refusal(url: str, *, trusted: bool = False) -> str | None:
+    async with connected(url) as redis:
+        return await refusal_to_use(redis, trusted=trusted)
+
+
+async def test_the_embedded_store_is_durable_and_keeps_what_it_has(redis_url: str) -> None:
+    assert await refusal(redis_url) is None
+
+
+async def test_a_redis_that_may_evict_is_refused_by_the_name_of_the_setting(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "evicts.sock", tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
+        assert "maxmemory-policy noeviction" in (await refusal(url) or "")
+        assert "allkeys-lru" in (await refusal(url, trusted=True) or "")
+
+
+async def test_a_redis_without_persistence_is_refused_unless_it_is_trusted(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "forgets.sock", tmp_path, "--appendonly", "no") as url:
+        assert "appendonly yes" in (await refusal(url) or "")
+        assert await refusal(url, trusted=True) is None
+
+
+async def test_a_half_open_connection_is_noticed_within_its_timeout() -> None:
+    server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", port := free_port())
+    began = time.monotonic()
+    async with server, connected(f"redis://127.0.0.1:{port}/0") as redis:
+        with pytest.raises(AWAY):
+            await redis.ping()
+        assert time.monotonic() - began < 5
+
+
+async def test_a_call_is_made_again_while_redis_is_away_and_no_longer() -> None:
+    tries = 0
+
+    async def call() -> None:
+        nonlocal tries
+        tries += 1
+        raise ConnectionRefusedError if tries > 5 else AWAY[0]
+
+    with pytest.raises(ConnectionRefusedError):
+        await persistently(call, seconds=10)
+    assert tries == 6
+    with pytest.raises(AWAY):
+        await persistently(_away, seconds=0)
+
+
+async def _away() -> None:
+    raise AWAY[0]

@@ -1,0 +1,343 @@
+"""The scripts, on a real Valkey: who may write, what may be repeated, where a job goes."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from services.contract.errors import LossDiverged
+from services.contract.events import CheckpointLine, CheckpointMetrics, Said
+from services.contract.ids import new_id
+from services.contract.transitions import Action, Status
+from services.store import keys
+from services.store.events import Point
+from services.store.jobs import Record
+from services.store.leases import LEASE, Claim, Fenced
+from services.store.store import Store
+from tests.conftest import owner, spec
+
+pytestmark = pytest.mark.anyio
+
+AFTER_THE_LEASE = LEASE + 1.0
+
+
+async def created(store: Store, **changes: Any) -> str:
+    id = new_id("ftjob")
+    await store.jobs.create(id, "local", spec(**changes))
+    return id
+
+
+async def claimed(store: Store, **changes: Any) -> Claim:
+    claim = await store.leases.claim(await created(store, **changes), owner())
+    assert claim is not None
+    return claim
+
+
+async def record(store: Store, id: str) -> Record:
+    found = await store.jobs.get(id)
+    assert found is not None
+    return found
+
+
+def said(message: str) -> Said:
+    return Said(created_at=0, message=message)
+
+
+def checkpoint(number: int, step: int, *, best: bool = False, content: bytes = b"head") -> tuple[CheckpointLine, bytes]:
+    metrics = CheckpointMetrics(step=step, epoch=step)
+    digest = hashlib.sha256(content).hexdigest()
+    return CheckpointLine(number=number, path="x", sha256=digest, metrics=metrics, best=best), content
+
+
+async def put(store: Store, claim: Claim, number: int, step: int, **more: Any) -> None:
+    line, content = checkpoint(number, step, **more)
+    await store.checkpoints.put(claim, line, content, 0)
+
+
+# --- a straight life -----------------------------------------------------------------------------------------------
+
+
+async def test_a_job_goes_from_queued_to_succeeded_and_its_ids_rise(store: Store) -> None:
+    claim = await claimed(store)
+    await store.events.emit(claim, 1, [said("one"), said("two")], [Point("train_loss", 1, 0.5)], {})
+    await store.leases.finish(claim, "{}", "done", "{}")
+    entries = await store.events.since(claim.job, "0-0", limit=100)
+    assert [entry.event.message for entry in entries][2:] == ["one", "two", "done"]
+    assert [entry.final for entry in entries] == [False] * 4 + [True]
+    ids = [tuple(map(int, entry.id.split("-"))) for entry in entries]
+    assert ids == sorted(set(ids))
+    ended = await record(store, claim.job)
+    assert (ended.status, ended.attempts[0].reason, ended.last_step) == (Status.SUCCEEDED, "succeeded", 1)
+    assert await store.leases.expired(shift=AFTER_THE_LEASE) == []
+
+
+async def test_the_head_of_the_line_is_by_priority_then_by_time(store: Store) -> None:
+    first, second, urgent = await created(store), await created(store), await created(store, priority=5)
+    await created(store, device="cuda")
+    assert [await _claimed_id(store) for _ in range(4)] == [urgent, first, second, None]
+
+
+async def _claimed_id(store: Store) -> str | None:
+    claim = await store.leases.claim_next(owner())
+    return claim and claim.job
+
+
+async def test_a_job_has_one_owner(store: Store) -> None:
+    id = await created(store)
+    assert await store.leases.claim(id, owner("a")) is not None
+    assert await store.leases.claim(id, owner("b")) is None
+
+
+# --- fences --------------------------------------------------------------------------------------------------------
+
+Write = Callable[[Store, Claim], Awaitable[object]]
+
+WRITES: dict[str, Write] = {
+    "renew": lambda store, claim: store.leases.renew(claim),
+    "emit": lambda store, claim: store.events.emit(claim, 1, [said("late")], [], {}),
+    "checkpoint": lambda store, claim: put(store, claim, 7, 7),
+    "finish": lambda store, claim: store.leases.finish(claim, "{}", "late", "{}"),
+    "fail": lambda store, claim: store.leases.fail(claim, LossDiverged("late")),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_an_attempt_cannot_write_after_its_lease_was_taken(store: Store, name: str) -> None:
+    claim = await claimed(store)
+    assert await store.leases.reap(claim.job, shift=AFTER_THE_LEASE) is Status.QUEUED
+    with pytest.raises(Fenced):
+        await WRITES[name](store, claim)
+    assert await store.leases.claim(claim.job, owner("b")) is not None
+    before = await record(store, claim.job)
+    with pytest.raises(Fenced):
+        await WRITES[name](store, claim)
+    with pytest.raises(Fenced):
+        await store.leases.release(claim, "late", "late", counts=True)
+    assert await record(store, claim.job) == before
+
+
+async def test_a_fence_rises_with_every_change_of_owner_even_over_a_clock_that_went_back(store: Store) -> None:
+    claim = await claimed(store)
+    ahead = claim.fence + 10_000_000  # as if Redis had lost its last second, or its clock
+    await store.redis.hset(keys.job(claim.job), "fence", ahead)
+    await store.leases.reap(claim.job, shift=AFTER_THE_LEASE)
+    again = await store.leases.claim(claim.job, owner("b"))
+    assert again is not None
+    assert again.fence > ahead + 1
+
+
+# --- repeats -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_is_created_once_however_often_it_is_asked(store: Store) -> None:
+    id = new_id("ftjob")
+    for _ in range(2):
+        await store.jobs.create(id, "local", spec())
+    assert await store.redis.zcard(keys.queued("any")) == 1
+    assert await store.redis.xlen(keys.events(id)) == 1
+
+
+async def test_a_claim_whose_reply_was_lost_is_the_same_claim(store: Store) -> None:
+    id = await created(store)
+    me = owner()
+    first = await store.leases.claim(id, me, nonce="n")
+    assert first is not None
+    assert await store.leases.claim(id, me, nonce="n") == first
+    assert (await record(store, id)).attempt == 1
+
+
+async def test_a_batch_is_taken_once_and_one_too_far_is_an_error(store: Store) -> None:
+    claim = await claimed(store)
+    for _ in range(2):
+        await store.events.emit(claim, 1, [said("one")], [Point("train_loss", 1, 0.5)], {})
+    assert await store.events.points(claim.job) == [Point("train_loss", 1, 0.5)]
+    with pytest.raises(ResponseError, match="batch 3 after 1"):
+        await store.events.emit(claim, 3, [], [], {})
+
+
+async def test_a_checkpoint_is_stored_once(store: Store) -> None:
+    claim = await claimed(store)
+    for _ in range(2):
+        await put(store, claim, 0, 0)
+    assert [known.number for known in await store.checkpoints.all(claim.job)] == [0]
+
+
+@pytest.mark.parametrize("end", ["finish", "fail"])
+async def test_an_end_may_be_said_again_and_stands_once(store: Store, end: str) -> None:
+    claim = await claimed(store)
+    for _ in range(2):
+        await WRITES[end](store, claim)
+    finals = [entry for entry in await store.events.since(claim.job, "0-0", limit=100) if entry.final]
+    assert len(finals) == 1
+    assert len((await record(store, claim.job)).attempts) == 1
+
+
+async def test_a_release_may_be_said_again(store: Store) -> None:
+    claim = await claimed(store)
+    for _ in range(2):
+        assert await store.leases.release(claim, "released", "drained", counts=False) is Status.QUEUED
+    assert await store.redis.zcard(keys.queued("cpu")) == 1
+
+
+async def test_only_a_release_may_follow_a_release(store: Store) -> None:
+    claim = await claimed(store)
+    await store.leases.release(claim, "released", "drained", counts=False)
+    with pytest.raises(Fenced):
+        await store.leases.finish(claim, "{}", "late", "{}")
+
+
+# --- the reaper's side ---------------------------------------------------------------------------------------------
+
+
+async def test_a_living_owner_is_not_reaped(store: Store) -> None:
+    claim = await claimed(store)
+    assert await store.leases.expired() == []
+    assert await store.leases.reap(claim.job) is None
+
+
+async def test_a_lost_job_keeps_its_queue_time_and_its_place(store: Store) -> None:
+    lost = await claimed(store)
+    later = await created(store)
+    await store.leases.reap(lost.job, shift=AFTER_THE_LEASE)
+    assert [await _claimed_id(store) for _ in range(2)] == [lost.job, later]
+
+
+@pytest.mark.parametrize(("wish", "after"), [(Action.CANCEL, Status.CANCELLED), (Action.PAUSE, Status.PAUSED)])
+async def test_a_lost_job_goes_to_where_its_wish_leads(store: Store, wish: Action, after: Status) -> None:
+    claim = await claimed(store)
+    await store.jobs.request(claim.job, wish)
+    assert await store.leases.reap(claim.job, shift=AFTER_THE_LEASE) is after
+    assert (await store.events.last(claim.job)).final == (after is Status.CANCELLED)  # type: ignore[union-attr]
+
+
+async def test_three_lost_attempts_without_a_checkpoint_fail_the_job(store: Store) -> None:
+    id = await created(store)
+    for attempt in range(3):
+        assert await store.leases.claim(id, owner(f"w{attempt}")) is not None
+        await store.leases.reap(id, shift=AFTER_THE_LEASE)
+    failed = await record(store, id)
+    assert (failed.status, failed.reason.code, len(failed.attempts)) == (Status.FAILED, "worker_lost", 3)
+
+
+async def test_a_new_checkpoint_starts_the_count_anew_and_a_drain_never_counts(store: Store) -> None:
+    id = await created(store)
+    for attempt in range(8):
+        claim = await store.leases.claim(id, owner())
+        assert claim is not None, f"the job was given up after {attempt} attempts"
+        if attempt % 2:
+            await put(store, claim, claim.checkpoint + 1, attempt)
+            await store.leases.release(claim, "worker_lost", "killed", counts=True)
+        else:
+            await store.leases.release(claim, "released", "drained", counts=False)
+    assert (await record(store, id)).status is Status.QUEUED
+
+
+async def test_a_job_is_given_only_to_a_worker_like_its_first(store: Store) -> None:
+    claim = await claimed(store)
+    await store.leases.release(claim, "released", "drained", counts=False)
+    other = owner("b", "mps")
+    assert await store.leases.claim(claim.job, other) is None
+    assert await store.leases.claim_next(other) is None
+    waiting = await record(store, claim.job)
+    assert waiting.reason.code == "waiting_for_worker"
+    assert "cpu" in waiting.reason.message
+    assert await store.leases.claim(claim.job, owner("c")) is not None
+
+
+# --- wishes --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_wish_reaches_the_owner_with_its_next_renewal(store: Store) -> None:
+    claim = await claimed(store)
+    assert (await store.leases.renew(claim)).status is Status.RUNNING
+    assert await store.jobs.request(claim.job, Action.CANCEL) == (True, Status.CANCELLING)
+    assert (await store.leases.renew(claim)).status is Status.CANCELLING
+    assert await store.leases.release(claim, "released", "stopped", counts=False) is Status.CANCELLED
+
+
+async def test_a_finish_wins_over_a_cancel_that_came_too_late(store: Store) -> None:
+    claim = await claimed(store)
+    await store.jobs.request(claim.job, Action.CANCEL)
+    await store.leases.finish(claim, "{}", "done", "{}")
+    assert (await record(store, claim.job)).status is Status.SUCCEEDED
+
+
+async def test_a_paused_job_leaves_the_line_and_comes_back_to_its_place(store: Store) -> None:
+    first, second = await created(store), await created(store)
+    assert await store.jobs.request(first, Action.PAUSE) == (True, Status.PAUSED)
+    assert await store.jobs.request(first, Action.PAUSE) == (False, Status.PAUSED)
+    assert await store.jobs.request(first, Action.RESUME) == (True, Status.QUEUED)
+    assert [await _claimed_id(store) for _ in range(2)] == [first, second]
+
+
+# --- bounds --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_stream_is_capped_and_the_record_says_what_was_trimmed(store: Store) -> None:
+    claim = await claimed(store)
+    for batch in range(1, 12):
+        await store.events.emit(claim, batch, [said(f"{batch}.{i}") for i in range(1000)], [], {})
+    assert await store.redis.xlen(keys.events(claim.job)) == 10_000
+    first = (await store.events.since(claim.job, "0-0", limit=1))[0]
+    trimmed = (await record(store, claim.job)).trimmed_to
+    assert first.event.message == "2.0"  # of 2 and 11,000 entries, 1,002 went
+    assert trimmed != "0-0"
+    assert tuple(map(int, trimmed.split("-"))) < tuple(map(int, first.id.split("-")))
+
+
+async def test_of_the_checkpoints_the_first_the_best_and_the_last_few_are_kept(store: Store) -> None:
+    claim = await claimed(store, checkpoints={"keep": 2})
+    for number in range(7):
+        await put(store, claim, number, number, best=number in (1, 3), content=b"head %d" % number)
+    assert [known.number for known in await store.checkpoints.all(claim.job)] == [0, 3, 5, 6]
+    assert await store.checkpoints.get(claim.job, 4) is None
+    assert not await store.redis.exists(keys.checkpoint(claim.job, 4))
+    newest = await store.checkpoints.newest(claim.job)
+    assert newest is not None
+    assert newest[1] == b"head 6"
+
+
+async def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(store: Store) -> None:
+    claim = await claimed(store)
+    for number in range(2):
+        await put(store, claim, number, number, content=b"head %d" % number)
+    await store.redis.set(keys.checkpoint(claim.job, 1), b"torn")
+    newest = await store.checkpoints.newest(claim.job)
+    assert newest is not None
+    assert newest[1] == b"head 0"
+
+
+async def test_a_large_checkpoint_lies_in_the_file_store(store: Store) -> None:
+    claim = await claimed(store)
+    large = bytes(1_000_001)
+    await put(store, claim, 0, 0, content=large)
+    assert not await store.redis.exists(keys.checkpoint(claim.job, 0))
+    assert (await store.checkpoints.newest(claim.job))[1] == large  # type: ignore[index]
+
+
+async def test_a_full_redis_refuses_new_jobs_and_checkpoints_and_nothing_else(store: Store) -> None:
+    claim = await claimed(store)
+    await store.redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(OutOfMemoryError):
+            await created(store)
+        with pytest.raises(OutOfMemoryError):
+            await put(store, claim, 0, 0)
+        await store.leases.renew(claim)
+        await store.events.emit(claim, 1, [said("goes on")], [Point("train_loss", 1, 0.5)], {})
+        await store.jobs.request(claim.job, Action.CANCEL)
+        await store.leases.finish(claim, "{}", "done", "{}")
+    finally:
+        await store.redis.config_set("maxmemory", "0")
+    assert (await record(store, claim.job)).status is Status.SUCCEEDED
+
+
+async def test_a_forgotten_job_leaves_no_key(store: Store) -> None:
+    claim = await claimed(store)
+    await put(store, claim, 0, 0)
+    await store.events.emit(claim, 1, [said("x")], [Point("train_loss", 1, 0.5)], {})
+    await store.leases.finish(claim, "{}", "done", "{}")
+    await store.jobs.forget(claim.job)
+    assert await store.redis.keys("*") == []
