@@ -130,7 +130,7 @@ def running_api(settings: Settings) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        process.wait(15)
+        process.communicate(timeout=15)
 
 
 def _answers(url: str) -> bool:
@@ -141,11 +141,15 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def _api(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    data = tmp_path_factory.mktemp("api")
+def api_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.fixture(scope="session")
+def _api(valkey_url: str, api_data: Path) -> Iterator[httpx.Client]:
     cap = 3_000_000
     with running_api(
-        Settings(data_dir=data, redis_url=valkey_url, weights="random:0", port=free_port(), max_upload_bytes=cap)
+        Settings(data_dir=api_data, redis_url=valkey_url, weights="random:0", port=free_port(), max_upload_bytes=cap)
     ) as client:
         yield client
 

@@ -52,7 +52,7 @@ class Managed:
     def kill_session(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.communicate()  # which closes its end of the tether
 
     def epitaph(self) -> str:
         tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]

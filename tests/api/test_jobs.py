@@ -1,0 +1,178 @@
+"""Jobs as the API takes them: what is echoed, what is refused and by which name; no worker lives here."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from tests.api.conftest import problem
+from tests.drawing import shapes, zipped
+
+Submit = Callable[..., httpx.Response]
+Upload = Callable[..., httpx.Response]
+
+
+def test_a_job_is_accepted_resolved_and_in_line(submit: Submit, file: str) -> None:
+    job = submit(learning_rate=0.05, num_labels=2, suffix="shapes", metadata={"team": "a"}).json()
+    assert (job["object"], job["status"], job["model"]) == ("fine_tuning.job", "queued", "resnet18")
+    assert (job["training_file"], job["num_labels"], job["labels"]) == (file, 2, ["circle", "square"])
+    assert job["asked"] == {
+        "training_file": file,
+        "learning_rate": 0.05,
+        "num_labels": 2,
+        "suffix": "shapes",
+        "metadata": {"team": "a"},
+    }
+    assert job["resolved_hyperparameters"]["learning_rate"] == 0.05
+    assert job["hyperparameters"] == {"n_epochs": 10, "batch_size": 64, "learning_rate_multiplier": 5.0}
+    assert job["queue"] == {"position": 1, "ahead": 0}
+    assert job["allowed_actions"] == ["cancel", "pause"]
+    assert job["status_reason"] == {"code": "queued", "message": "Waiting for a worker.", "retryable": False}
+    assert (job["weights"], job["precision"], job["split"], job["seed"]) == ("random:0", "fp32", 0.2, 0)
+
+
+def test_the_list_is_newest_first_and_pages(api: httpx.Client, submit: Submit) -> None:
+    ids = [submit().json()["id"] for _ in range(3)]
+    page = api.get("/v1/fine_tuning/jobs", params={"limit": 2}).json()
+    assert ([job["id"] for job in page["data"]], page["has_more"]) == (ids[:0:-1], True)
+    rest = api.get("/v1/fine_tuning/jobs", params={"after": page["data"][-1]["id"]}).json()
+    assert ([job["id"] for job in rest["data"]], rest["has_more"]) == (ids[:1], False)
+
+
+def test_the_place_in_line_is_told(api: httpx.Client, submit: Submit) -> None:
+    submit()
+    job = submit().json()
+    assert job["queue"] == {"position": 2, "ahead": 1}
+    submit(priority=9)
+    assert api.get(f"/v1/fine_tuning/jobs/{job['id']}").json()["queue"]["ahead"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"learning_rate": -1}, "learning_rate"),
+        ({"momentum": 1}, "momentum"),
+        ({"learning_rat": 0.1}, "learning_rat"),
+        ({"learning-rate": 0.1}, "learning-rate"),
+        ({"num_labels": 1}, "num_labels"),
+        ({"num_labels": "many"}, "num_labels"),
+        ({"sweep": {}}, "sweep"),
+        ({"training_file": "file-nowhere"}, "training_file"),
+        ({"training_file": None}, "training_file"),
+        ({"validation_file": "file-nowhere"}, "validation_file"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"batch_size": -1}}}},
+            "method.supervised.hyperparameters.batch_size",
+        ),
+        ({"method": {"type": "dpo"}}, "method.type"),
+        ({"early_stopping": {}, "split": 0}, "early_stopping"),
+        ({"model": "gpt-4o-mini"}, "model"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_its_name(submit: Submit, body: dict[str, Any], param: str) -> None:
+    refused = problem(submit(**body), 422)
+    assert refused["error"]["param"] == param
+    assert param in refused["detail"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused(api: httpx.Client, file: str, number: str) -> None:
+    body = f'{{"training_file": "{file}", "learning_rate": {number}}}'
+    answer = api.post("/v1/fine_tuning/jobs", content=body, headers={"content-type": "application/json"})
+    assert problem(answer, 422)["error"]["param"] == "learning_rate"
+
+
+def test_a_body_that_is_no_json_is_400(api: httpx.Client) -> None:
+    answer = api.post("/v1/fine_tuning/jobs", content="{", headers={"content-type": "application/json"})
+    assert "JSON" in problem(answer, 400)["detail"]
+
+
+def test_too_few_labels_are_refused_with_both_numbers_and_too_many_are_a_warning(
+    api: httpx.Client, upload: Upload
+) -> None:
+    file = upload(api, zipped(shapes(2, ("circle", "square", "cross")))).json()["id"]
+    refused = problem(api.post("/v1/fine_tuning/jobs", json={"training_file": file, "num_labels": 2}), 422)
+    assert refused["error"]["param"] == "num_labels"
+    assert "2" in refused["detail"]
+    assert "3" in refused["detail"]
+    job = api.post("/v1/fine_tuning/jobs", json={"training_file": file, "num_labels": 7}).json()
+    events = api.get(f"/v1/fine_tuning/jobs/{job['id']}/events").json()["data"]
+    assert events[0]["level"] == "warn"
+    assert "7" in events[0]["message"]
+    assert "3" in events[0]["message"]
+
+
+def test_one_label_only_is_refused(api: httpx.Client, upload: Upload) -> None:
+    file = upload(api, zipped(shapes(3, ("circle",)))).json()["id"]
+    refused = problem(api.post("/v1/fine_tuning/jobs", json={"training_file": file}), 422)
+    assert refused["error"]["param"] == "training_file"
+    assert "at least two" in refused["detail"]
+
+
+def test_held_out_labels_that_training_never_sees_are_refused(api: httpx.Client, file: str, upload: Upload) -> None:
+    other = upload(api, zipped(shapes(1, ("circle", "cross")))).json()["id"]
+    body = {"training_file": file, "validation_file": other}
+    refused = problem(api.post("/v1/fine_tuning/jobs", json=body), 422)
+    assert refused["error"]["param"] == "validation_file"
+    assert "cross" in refused["detail"]
+
+
+def test_a_queued_job_is_cancelled_at_once_and_then_refuses_more(api: httpx.Client, submit: Submit) -> None:
+    id = submit().json()["id"]
+    job = api.post(f"/v1/fine_tuning/jobs/{id}/cancel").json()
+    assert (job["status"], job["queue"], job["allowed_actions"]) == ("cancelled", None, ["delete"])
+    assert job["finished_at"] is not None
+    answer = api.post(f"/v1/fine_tuning/jobs/{id}/cancel")
+    refused = problem(answer, 409)
+    assert (refused["current_status"], refused["allowed_actions"]) == ("cancelled", ["delete"])
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_queued_job_is_paused_and_resumed(api: httpx.Client, submit: Submit) -> None:
+    id = submit().json()["id"]
+    assert api.post(f"/v1/fine_tuning/jobs/{id}/pause").json()["status"] == "paused"
+    assert api.post(f"/v1/fine_tuning/jobs/{id}/resume").json()["status"] == "queued"
+
+
+def test_a_job_that_is_not_there_is_404_whatever_its_name(api: httpx.Client, submit: Submit) -> None:
+    real = submit().json()["id"]
+    for id in ("ftjob-x", "ftjob-00000000000000000000000000", f"{real}:events", "running"):
+        for path in ("", "/events", "/metrics", "/checkpoints"):
+            problem(api.get(f"/v1/fine_tuning/jobs/{id}{path}"), 404)
+        problem(api.post(f"/v1/fine_tuning/jobs/{id}/cancel"), 404)
+    problem(api.get(f"/v1/fine_tuning/jobs/{real}/checkpoints/ftckpt-x/content"), 404)
+    problem(api.get(f"/v1/models/ft:resnet18::{real.removeprefix('ftjob-')}/content"), 404)
+
+
+def test_a_job_makes_one_hint_that_names_no_job(submit: Submit, redis_url: str) -> None:
+    id = submit().json()["id"]
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        messages = client.lrange("train", 0, -1)
+    assert len(messages) == 1  # type: ignore[arg-type]
+    assert id not in messages[0]  # type: ignore[index]
+    assert json.loads(messages[0])["headers"]["task"] == "headway.train"  # type: ignore[index]
+
+
+def test_a_full_redis_answers_507_and_keeps_what_it_has(api: httpx.Client, submit: Submit, redis_url: str) -> None:
+    kept = submit().json()["id"]
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory", "1mb")
+        try:
+            refused = problem(submit(), 507)
+        finally:
+            client.config_set("maxmemory", "0")
+    assert "maxmemory" in refused["detail"]
+    assert [job["id"] for job in api.get("/v1/fine_tuning/jobs").json()["data"]] == [kept]
+
+
+def test_an_empty_job_has_empty_metrics_and_no_checkpoints(api: httpx.Client, submit: Submit) -> None:
+    id = submit().json()["id"]
+    metrics = api.get(f"/v1/fine_tuning/jobs/{id}/metrics").json()
+    assert metrics["series"]["train_loss"] == {"step": [], "value": []}
+    csv = api.get(f"/v1/fine_tuning/jobs/{id}/metrics", params={"format": "csv"})
+    assert csv.text.strip() == "series,step,value"
+    assert api.get(f"/v1/fine_tuning/jobs/{id}/checkpoints").json()["data"] == []

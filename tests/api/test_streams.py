@@ -1,0 +1,188 @@
+"""The live stream: in order, resumable, honest about gaps, ended with done."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from httpx_sse import ServerSentEvent, connect_sse
+
+from services.contract.events import Said
+from services.settings import Settings
+from services.store import keys
+from services.store.store import open_store
+from tests.api.conftest import problem
+from tests.conftest import owner
+
+Submit = Callable[..., httpx.Response]
+
+
+class Writer:
+    """A worker's voice, without a worker."""
+
+    def __init__(self, settings: Settings, job: str) -> None:
+        self._settings, self._job, self._batch = settings, job, 0
+
+    def claim(self) -> None:
+        asyncio.run(self._claim())
+
+    def say(self, *messages: str) -> None:
+        self._batch += 1
+        asyncio.run(self._say([Said(created_at=0, message=message) for message in messages]))
+
+    def finish(self) -> None:
+        asyncio.run(self._finish())
+
+    async def _claim(self) -> None:
+        async with open_store(self._settings) as store:
+            self._title = await store.leases.claim(self._job, owner())
+
+    async def _say(self, said: list[Said]) -> None:
+        async with open_store(self._settings) as store:
+            assert self._title is not None
+            await store.events.emit(self._title, self._batch, said, [], {})
+
+    async def _finish(self) -> None:
+        async with open_store(self._settings) as store:
+            assert self._title is not None
+            await store.leases.finish(self._title, "{}", "finished", "{}")
+
+
+@pytest.fixture
+def job(submit: Submit) -> str:
+    return str(submit().json()["id"])
+
+
+@pytest.fixture
+def writer(settings: Settings, job: str) -> Writer:
+    voice = Writer(settings, job)
+    voice.claim()
+    return voice
+
+
+def streamed(api: httpx.Client, job: str, last: str | None = None) -> Iterator[ServerSentEvent]:
+    headers = {"Last-Event-ID": last} if last else {}
+    with connect_sse(api, "GET", f"/v1/fine_tuning/jobs/{job}/events", headers=headers) as source:
+        assert source.response.status_code == 200
+        yield from source.iter_sse()
+
+
+def messages(events: list[ServerSentEvent]) -> list[str]:
+    return [event.json()["message"] for event in events if event.event == "message"]
+
+
+def test_the_stream_tells_all_live_and_ends_with_done(api: httpx.Client, job: str, writer: Writer) -> None:
+    def speak() -> None:
+        for number in range(5):
+            writer.say(f"{number}a", f"{number}b")
+        writer.finish()
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    events = list(streamed(api, job))
+    speaker.join()
+    assert messages(events)[2:] == [f"{n}{x}" for n in range(5) for x in "ab"] + ["finished"]
+    assert events[-1].event == "done"
+    assert events[0].retry == 3000
+    assert [event.id for event in events[:-1]] == [event.json()["id"] for event in events[:-1]]
+
+
+def test_an_event_arrives_while_the_stream_is_open(api: httpx.Client, job: str, writer: Writer) -> None:
+    stream = streamed(api, job)
+    next(stream), next(stream)
+    for number in range(3):
+        said_at = time.monotonic()
+        writer.say(str(number))
+        assert next(stream).json()["message"] == str(number)
+        assert time.monotonic() - said_at < 1.0
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_stream_goes_on_after_the_last_id_and_says_nothing_twice(api: httpx.Client, job: str, writer: Writer) -> None:
+    writer.say("one", "two", "three")
+    writer.finish()
+    all = list(streamed(api, job))
+    for cut in range(len(all) - 2):
+        rest = list(streamed(api, job, all[cut].id))
+        assert messages(all[: cut + 1]) + messages(rest) == messages(all)
+
+
+def test_coming_back_after_the_end_is_204(api: httpx.Client, job: str, writer: Writer) -> None:
+    writer.finish()
+    last = list(streamed(api, job))[-2].id
+    path = f"/v1/fine_tuning/jobs/{job}/events"
+    for params, headers in (
+        ({"stream": "true", "last_event_id": last}, {}),
+        ({"stream": "true"}, {"Last-Event-ID": last}),
+    ):
+        assert api.get(path, params=params, headers=headers).status_code == 204
+
+
+def test_what_was_trimmed_is_told_as_a_gap(api: httpx.Client, job: str, writer: Writer) -> None:
+    beginning = streamed(api, job)
+    first = next(beginning).id
+    beginning.close()  # type: ignore[attr-defined]
+    for batch in range(11):
+        writer.say(*(f"{batch}.{i}" for i in range(1000)))
+    writer.finish()
+    events = list(streamed(api, job, first))
+    assert events[0].event == "gap"
+    assert events[0].json()["trimmed_to"]
+    assert len(messages(events)) == 10_000
+
+
+def test_the_list_is_newest_first_and_pages_by_id(api: httpx.Client, job: str, writer: Writer) -> None:
+    writer.say("one", "two", "three")
+    path = f"/v1/fine_tuning/jobs/{job}/events"
+    page = api.get(path, params={"limit": 2}).json()
+    assert ([event["message"] for event in page["data"]], page["has_more"]) == (["three", "two"], True)
+    event = page["data"][0]
+    assert (event["object"], event["level"], event["type"]) == ("fine_tuning.job.event", "info", "message")
+    rest = api.get(path, params={"after": page["data"][-1]["id"]}).json()
+    assert rest["data"][0]["message"] == "one"
+    assert rest["has_more"] is False
+
+
+@pytest.mark.parametrize("params", [{"after": "x"}, {"stream": "true", "last_event_id": "1-"}])
+def test_what_is_no_event_id_is_refused_by_name(api: httpx.Client, job: str, params: dict[str, Any]) -> None:
+    refused = problem(api.get(f"/v1/fine_tuning/jobs/{job}/events", params=params), 422)
+    assert refused["error"]["param"] in params
+
+
+def test_many_listeners_share_one_reader_of_redis(api: httpx.Client, job: str, writer: Writer, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        heard: list[list[str]] = []
+
+        def listen() -> None:
+            with httpx.Client(base_url=api.base_url, timeout=30) as own:
+                heard.append(messages(list(streamed(own, job))))
+
+        threads = [threading.Thread(target=listen) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        readers = [c for c in client.client_list() if c["cmd"] == "xread"]
+        writer.say("hello")
+        writer.finish()
+        for thread in threads:
+            thread.join()
+    assert len(readers) == 1
+    assert len(heard) == 40
+    assert all(said[-2:] == ["hello", "finished"] for said in heard)
+
+
+def test_a_listener_that_comes_after_others_left_hears_everything(
+    api: httpx.Client, job: str, writer: Writer, redis_url: str
+) -> None:
+    stream = streamed(api, job)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    writer.say("missed by nobody")
+    writer.finish()
+    assert messages(list(streamed(api, job)))[-2:] == ["missed by nobody", "finished"]
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.exists(keys.events(job))
