@@ -35,7 +35,7 @@ from workers.supervisor import supervise, weights_source
 log = logging.getLogger("headway.worker")
 
 TORCHVISION_WEIGHTS = "resnet18-f37072fd"  # the file that ResNet18_Weights.DEFAULT names, with its hash
-CELERY_OPTIONS = ("--quiet", "--without-gossip", "--without-mingle", "--without-heartbeat")
+CELERY_OPTIONS = ("-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat")
 PATIENCE = LEASE - 5.0  # an attempt whose writes found no store for that long is over
 
 
@@ -82,6 +82,7 @@ def main(device: str | None = None) -> int:
     me = Me(device=report[-1]["device"], preflight=report)
     log.info("%s works on %s", me.id, me.device)
     _serve(me, config)
+    asyncio.run(_sign_off(me, config))
     return 0
 
 
@@ -97,9 +98,12 @@ def _serve(me: Me, config: Settings) -> None:
     def drain(**_: Any) -> None:
         me.draining.set()
 
-    threading.Thread(target=lambda: asyncio.run(_heartbeat(me, config)), daemon=True, name="heartbeat").start()
+    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    def report(**_: Any) -> None:
+        threading.Thread(target=lambda: asyncio.run(_heartbeat(me, config)), daemon=True, name="heartbeat").start()
+
     queues = ",".join(keys.train_queue(kind) for kind in ("any", me.owner.kind))
-    app.worker_main(["worker", "-Q", queues, "-n", me.id, "-P", "threads", "-c", "1", "-l", "WARNING", *CELERY_OPTIONS])
+    app.worker_main(["--quiet", "worker", "-Q", queues, "-n", me.id, "-l", "WARNING", *CELERY_OPTIONS])
 
 
 async def _work(me: Me, config: Settings) -> None:
@@ -135,6 +139,13 @@ async def _heartbeat(me: Me, config: Settings) -> None:
                 me.draining.set()
                 os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(HEARTBEAT)
+
+
+async def _sign_off(me: Me, config: Settings) -> None:
+    """A drained worker is gone at once, not when its heartbeat expires."""
+    async with open_store(config, patience=0) as store:
+        with contextlib.suppress(*AWAY):
+            await store.workers.remove(me.id)
 
 
 def check_devices(device: str) -> list[dict[str, Any]]:

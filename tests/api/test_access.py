@@ -47,7 +47,7 @@ def test_every_route_under_v1_wants_a_key_and_the_rest_does_not(keyed: tuple[htt
 @pytest.mark.parametrize("header", ["Bearer hw-wrong", "Bearer", "Basic abc", "hw-wrong", "Bearer \u00e9"])
 def test_a_wrong_key_is_401(keyed: tuple[httpx.Client, dict[str, str]], header: str) -> None:
     client, _ = keyed
-    problem(client.get("/v1/files", headers={"Authorization": header.encode()}), 401)  # type: ignore[dict-item]
+    problem(client.get("/v1/files", headers={b"Authorization": header.encode()}), 401)
 
 
 def test_tenants_never_see_each_others_things(keyed: tuple[httpx.Client, dict[str, str]], upload: Upload) -> None:

@@ -42,10 +42,10 @@ def test_a_list_goes_on_where_the_page_before_ended(api: httpx.Client, upload: U
 
 
 def test_the_order_of_the_forms_fields_does_not_matter(api: httpx.Client) -> None:
-    file = ("file", ("a.zip", zipped(shapes(1))))
-    purpose = ("purpose", (None, "fine-tune"))
-    for fields in ([file, purpose], [purpose, file]):
-        assert api.post("/v1/files", files=fields).status_code == 200
+    archive = zipped(shapes(1))
+    for names in (["file", "purpose"], ["purpose", "file"]):
+        values: dict[str, tuple[str | None, bytes]] = {"file": ("a.zip", archive), "purpose": (None, b"fine-tune")}
+        assert api.post("/v1/files", files={name: values[name] for name in names}).status_code == 200
 
 
 def test_a_wrong_purpose_or_no_file_is_named(api: httpx.Client) -> None:

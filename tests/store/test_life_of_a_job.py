@@ -81,7 +81,7 @@ async def test_the_head_of_the_line_is_by_priority_then_by_time(store: Store) ->
 
 async def _claimed_id(store: Store) -> str | None:
     claim = await store.leases.claim_next(owner())
-    return claim and claim.job
+    return claim.job if claim else None
 
 
 async def test_a_job_has_one_owner(store: Store) -> None:

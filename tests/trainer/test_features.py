@@ -48,7 +48,7 @@ def test_a_damaged_segment_is_found_and_dropped(tmp_path: Path, harm: str) -> No
     content = bytearray(segment.read_bytes())
     if harm == "flip":
         content[-1] ^= 1
-    segment.write_bytes({"cut": content[:-100], "flip": content, "empty": b""}[harm])
+    segment.write_bytes({"cut": bytes(content[:-100]), "flip": bytes(content), "empty": b""}[harm])
     assert key(0) not in FeatureCache(tmp_path)
     filled(tmp_path)
     assert key(0) in FeatureCache(tmp_path)

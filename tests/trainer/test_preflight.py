@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.trainer import preflight
+from workers.trainer import backbone, preflight
 from workers.trainer.device import candidates
 
 
@@ -29,8 +29,8 @@ def test_a_device_that_computes_wrongly_fails(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_backbone_that_is_not_frozen_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = preflight.backbone.load
-    monkeypatch.setattr(preflight.backbone, "load", lambda source: real(source).requires_grad_(True))
+    real = backbone.load
+    monkeypatch.setattr(backbone, "load", lambda source: real(source).requires_grad_(True))
     with pytest.raises(AssertionError, match=r"conv1\.weight"):
         preflight.frozen_means_frozen(torch.device("cpu"))
 

@@ -1,0 +1,76 @@
+"""The other commands: keys, preflight, training from a folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.api import auth
+from services.client.stack import Stack
+from tests.drawing import shapes
+
+HEADWAY = [sys.executable, "-m", "services.client.main"]
+
+
+def headway(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | {"COLUMNS": "200"} | environment
+    return subprocess.run([*HEADWAY, *arguments], env=env, capture_output=True, text=True, timeout=180, check=False)
+
+
+def test_a_new_key_is_printed_once_and_only_its_hash_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    done = headway("keys", "new", "--tenant", "ann", HEADWAY_API_KEYS_FILE=str(file))
+    key = done.stdout.strip()
+    assert key.startswith("hw-")
+    assert key not in file.read_text()
+    assert auth.Keys(file).tenant_of(key) == "ann"
+
+
+@pytest.mark.parametrize("tenant", ["", "Ann", "../x", "a b"])
+def test_a_tenant_that_cannot_be_a_folder_is_refused(tmp_path: Path, tenant: str) -> None:
+    done = headway("keys", "new", "--tenant", tenant, "--file", str(tmp_path / "keys"))
+    assert done.returncode == 1
+    assert "tenant name" in done.stderr
+
+
+def test_preflight_is_a_table_of_its_checks() -> None:
+    done = headway("preflight", "--device", "cpu")
+    assert done.returncode == 0
+    for word in ("cpu", "autograd identities", "whole network step", "frozen means frozen", "agrees with cpu", "ok"):
+        assert word in done.stdout
+
+
+def test_preflight_fails_on_a_device_that_is_not_there() -> None:
+    done = headway("preflight", "--device", "cuda:7")
+    assert done.returncode == 1
+    assert "failed" in done.stdout
+
+
+def test_a_folder_is_trained_on_and_the_model_saved(tmp_path: Path, the_stack: Stack) -> None:
+    for path, content in shapes(6).items():
+        file = tmp_path / "data" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    out = tmp_path / "model.pt"
+    options = ["--n-epochs", "5", "--feature-scaling", "standard", "--out", str(out), "--url", the_stack.url]
+    done = headway("train", str(tmp_path / "data"), *options)
+    assert done.returncode == 0, done.stderr
+    assert "is ready: accuracy" in done.stdout
+    assert out.stat().st_size > 40_000_000
+    listed = headway("jobs", HEADWAY_URL=the_stack.url)
+    assert "succeeded" in listed.stdout
+
+
+def test_a_service_that_is_not_there_is_said_in_a_sentence() -> None:
+    done = headway("jobs", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
+
+
+def test_a_refusal_of_the_service_is_said_as_it_said_it(tmp_path: Path, the_stack: Stack) -> None:
+    (tmp_path / "a.zip").write_bytes(b"nothing")
+    done = headway("train", str(tmp_path / "a.zip"), "--url", the_stack.url)
+    assert done.returncode == 1
+    assert "not a zip, tar or tar.gz" in done.stderr

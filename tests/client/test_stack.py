@@ -1,0 +1,167 @@
+"""`headway up`: what stands in its way is said in a sentence; what it started ends with it."""
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import free_port
+from tests.drawing import shapes, zipped
+from tests.waiting import wait_until
+
+HEADWAY = [sys.executable, "-m", "services.client.main"]
+
+
+def headway(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [*HEADWAY, *arguments]
+    env = os.environ | environment
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@contextmanager
+def up(data: Path, port: int, *more: str, workers: int = 0) -> Iterator["subprocess.Popen[str]"]:
+    command = [*HEADWAY, "up", "--port", str(port), "--data-dir", str(data), "--workers", str(workers), *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def serving(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def started_by(pid: int) -> list[int]:
+    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    parents = {int(child): int(parent) for child, parent in (line.split() for line in done.stdout.splitlines())}
+    found, seen = [pid], []
+    while found:
+        seen.append(current := found.pop())
+        found += [child for child, parent in parents.items() if parent == current]
+    return seen[1:]
+
+
+def alive(pid: int) -> bool:
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
+
+
+def test_a_busy_port_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        done = headway("up", "--port", str(port), "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert f"Port {port}" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = headway("up", "--port", str(free_port()), "--data-dir", str(tmp_path / "file" / "data"))
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "--data-dir" in done.stderr
+
+
+def test_another_host_without_keys_is_refused(tmp_path: Path) -> None:
+    done = headway("up", "--data-dir", str(tmp_path), HEADWAY_HOST="0.0.0.0")
+    assert done.returncode == 1
+    assert "HEADWAY_OPEN=1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("HEADWAY_PORT", "eighty", "HEADWAY_PORT"),
+        ("HEADWAY_FILES", "s3://b", "file:///"),
+        ("HEADWAY_DEVICE", "tpu", "DEVICE"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str, word: str) -> None:
+    done = headway("up", "--data-dir", str(tmp_path), **{name: value})
+    assert done.returncode == 1
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    port = free_port()
+    with up(tmp_path, port):
+        wait_until(lambda: serving(port))
+        done = headway("up", "--port", str(free_port()), "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "Another `headway up` uses" in done.stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_leaves_no_process_and_loses_nothing(tmp_path: Path, end: signal.Signals) -> None:
+    data, port = tmp_path / "a folder with spaces", free_port()
+    with up(data, port) as process:
+        wait_until(lambda: serving(port))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            form = {"purpose": "fine-tune"}
+            file = client.post("/v1/files", data=form, files={"file": ("a.zip", zipped(shapes(2)))}).json()["id"]
+            job = client.post("/v1/fine_tuning/jobs", json={"training_file": file}).json()["id"]
+        others = started_by(process.pid)
+        assert len(others) >= 4  # the store and its Valkey, the API, the reaper
+        process.send_signal(end)
+        process.wait(30)
+        wait_until(lambda: not [pid for pid in others if alive(pid)])
+        if end is not signal.SIGKILL:
+            assert process.returncode == 0
+    with up(data, port):
+        wait_until(lambda: serving(port))
+        jobs = httpx.get(f"http://127.0.0.1:{port}/v1/fine_tuning/jobs").json()["data"]
+        assert [found["id"] for found in jobs] == [job]
+
+
+def test_a_child_that_dies_stops_everything_and_its_log_is_shown(tmp_path: Path) -> None:
+    port = free_port()
+    with up(tmp_path, port) as process:
+        wait_until(lambda: serving(port))
+        others = started_by(process.pid)
+        api = next(pid for pid in others if "services.api" in _arguments(pid))
+        os.kill(api, signal.SIGKILL)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "The api ended with -9" in output
+        wait_until(lambda: not [pid for pid in others if alive(pid)])
+
+
+def _arguments(pid: int) -> str:
+    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+
+
+def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches the whole foreground group, which must not be the store's."""
+    port = free_port()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*HEADWAY, "up", "--port", str(port), "--data-dir", str(tmp_path), "--workers", "0"])
+    try:
+        wait_until(lambda: serving(port))
+        others = started_by(pid)
+        os.write(terminal, b"\x03")
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        wait_until(lambda: not [other for other in others if alive(other)])
+    finally:
+        os.close(terminal)
+    log = (tmp_path / "logs" / "store.log").read_text()
+    assert "Valkey is now ready to exit, bye bye" in log

@@ -1,0 +1,203 @@
+"""The whole way of a job: the stock openai client, the API, Celery, Redis, a supervisor, a trainer, a model."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import torch
+from httpx_sse import connect_sse
+from safetensors.torch import load
+from torchvision.models import resnet18
+
+from services.client.stack import Stack
+from tests.drawing import shapes, zipped
+from tests.waiting import wait_until
+from workers.trainer.images import pixels
+
+Upload = Callable[..., httpx.Response]
+JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(scope="session")
+def openai_client(the_stack: Stack) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{the_stack.url}/v1", api_key="none")
+
+
+def ended(client: httpx.Client, job: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = client.get(f"{JOBS}/{job}").json()
+        return found if found["status"] in ("succeeded", "failed", "cancelled") else None
+
+    return wait_until(look, seconds=120)
+
+
+def submitted(client: httpx.Client, upload: Upload, files: dict[str, bytes], **body: Any) -> str:
+    file = upload(client, zipped(files)).json()["id"]
+    answer = client.post(JOBS, json={"training_file": file} | body)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+def running_long(client: httpx.Client, upload: Upload, **body: Any) -> str:
+    """A job that will not end by itself, once it has taken steps."""
+    job = submitted(client, upload, shapes(6), n_epochs=100_000, batch_size=2, learning_rate=1e-3, **body)
+    wait_until(lambda: client.get(f"{JOBS}/{job}").json()["progress"]["step"] > 0, seconds=60)
+    return job
+
+
+def train_loss(client: httpx.Client, job: str) -> dict[str, Any]:
+    return dict(client.get(f"{JOBS}/{job}/metrics").json()["series"]["train_loss"])
+
+
+def final_events(client: httpx.Client, job: str) -> list[str]:
+    """Messages of the events that say an end."""
+    events = client.get(f"{JOBS}/{job}/events", params={"limit": 100}).json()["data"]
+    ends = ("succeeded", "failed", "cancelled")
+    return [event["message"] for event in events if (event["data"] or {}).get("status") in ends]
+
+
+def test_the_openai_client_trains_an_image_classifier_unchanged(
+    openai_client: openai.OpenAI, service: httpx.Client
+) -> None:
+    images = shapes(12)
+    file = openai_client.files.create(file=("shapes.zip", zipped(images)), purpose="fine-tune")
+    job = openai_client.fine_tuning.jobs.create(
+        model="resnet18",
+        training_file=file.id,
+        suffix="shapes",
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 8, "batch_size": 4}}},
+        extra_body={"feature_scaling": "standard"},
+    )
+    assert job.status == "queued"
+    wait_until(lambda: openai_client.fine_tuning.jobs.retrieve(job.id).status == "succeeded", seconds=90)
+    done = openai_client.fine_tuning.jobs.retrieve(job.id)
+    assert done.fine_tuned_model == f"ft:resnet18:shapes:{job.id.removeprefix('ftjob-')}"
+    assert done.hyperparameters.n_epochs == 8
+    assert job.id in [j.id for j in openai_client.fine_tuning.jobs.list()]
+
+    events = list(openai_client.fine_tuning.jobs.list_events(job.id, limit=5))  # pages by itself
+    assert events[-1].message.startswith("Job accepted")
+    assert events[0].message.startswith(f"Model {done.fine_tuned_model} is ready")
+    checkpoints = list(openai_client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert checkpoints[-1].step_number == 0
+    assert checkpoints[0].step_number == 8 * 5
+    content = service.get(f"{JOBS}/{job.id}/checkpoints/{checkpoints[0].id}/content").content
+    assert load(content)["fc.weight"].shape == (2, 512)
+
+    assert_predicts_like_its_evaluation(service, job.id, images)
+
+
+def assert_predicts_like_its_evaluation(service: httpx.Client, job: str, images: dict[str, bytes]) -> None:
+    """The model loads into plain torchvision and predicts well on what it was trained on."""
+    record = service.get(f"{JOBS}/{job}").json()
+    content = service.get(f"/v1/models/{record['fine_tuned_model']}/content", params={"format": "pt"}).content
+    model = resnet18(num_classes=record["num_labels"])
+    model.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+    paths = sorted(images)
+    with torch.inference_mode():
+        predicted = model.eval()(torch.stack([pixels(images[path]) for path in paths])).argmax(1).tolist()
+    right = sum(record["labels"][p] == path.split("/")[0] for p, path in zip(predicted, paths, strict=True))
+    assert right / len(paths) >= 0.8
+
+
+def test_the_stream_the_list_and_the_metrics_tell_the_same_losses(service: httpx.Client, upload: Upload) -> None:
+    job = submitted(service, upload, shapes(6), n_epochs=30, learning_rate=1e-3, batch_size=4)
+    events = []
+    with connect_sse(service, "GET", f"{JOBS}/{job}/events") as source:
+        for event in source.iter_sse():
+            events.append(event)
+    assert events[-1].event == "done"
+    series = [event.json()["data"].get("series") or {} for event in events[:-1]]
+    steps = [step for part in series for step in part.get("step", [])]
+    losses = [loss for part in series for loss in part.get("train_loss", [])]
+    told = train_loss(service, job)
+    assert steps == told["step"] == list(range(1, 91))
+    assert losses == pytest.approx(told["value"], rel=1e-6)  # fp32, as the series keeps them
+    done = service.get(f"{JOBS}/{job}").json()
+    assert done["progress"]["percent"] == 100
+    assert done["usage"]["device_seconds"] > 0
+    assert len(service.get(f"{JOBS}/{job}/metrics").json()["series"]["val_accuracy"]["step"]) == 30
+    assert final_events(service, job) == [done["status_reason"]["message"]]
+
+
+def test_the_model_can_be_had_in_the_formats_that_were_asked_for(service: httpx.Client, upload: Upload) -> None:
+    job = submitted(service, upload, shapes(6), n_epochs=1, export=[])
+    model = ended(service, job)["fine_tuned_model"]
+    head = service.get(f"/v1/models/{model}/content", params={"format": "safetensors"})
+    assert load(head.content)["fc.bias"].shape == (2,)
+    refused = service.get(f"/v1/models/{model}/content")
+    assert refused.status_code == 422
+    assert refused.json()["error"]["param"] == "format"
+
+
+def test_a_running_job_is_cancelled_within_two_seconds_and_keeps_its_last_checkpoint(
+    service: httpx.Client, upload: Upload
+) -> None:
+    job = running_long(service, upload)
+    asked_at = time.monotonic()
+    assert service.post(f"{JOBS}/{job}/cancel").json()["status"] in ("cancelling", "cancelled")
+    cancelled = ended(service, job)
+    assert time.monotonic() - asked_at < 2.0
+    assert cancelled["status"] == "cancelled"
+    assert service.get(f"{JOBS}/{job}/checkpoints").json()["data"]
+    assert final_events(service, job) == ["Cancelled on request."]
+
+
+def test_a_paused_job_goes_on_where_it_stopped_and_shows_no_step_twice(service: httpx.Client, upload: Upload) -> None:
+    job = running_long(service, upload)
+    service.post(f"{JOBS}/{job}/pause")
+    wait_until(lambda: service.get(f"{JOBS}/{job}").json()["status"] == "paused", seconds=10)
+    before = train_loss(service, job)["step"]
+    service.post(f"{JOBS}/{job}/resume")
+    wait_until(lambda: len(train_loss(service, job)["step"]) > len(before) + 50, seconds=60)
+    service.post(f"{JOBS}/{job}/cancel")
+    ended(service, job)
+    steps = train_loss(service, job)["step"]
+    assert steps == list(range(1, len(steps) + 1))
+    attempts = service.get(f"{JOBS}/{job}").json()["attempts"]
+    assert [attempt["number"] for attempt in attempts] == [1, 2]
+
+
+def test_a_job_over_its_time_limit_fails_and_says_so(service: httpx.Client, upload: Upload) -> None:
+    job = submitted(service, upload, shapes(6), n_epochs=100_000, batch_size=2, limits={"max_seconds": 1})
+    failed = ended(service, job)
+    assert failed["status"] == "failed"
+    assert failed["error"]["code"] == "time_limit"
+    assert "max_seconds = 1" in failed["error"]["message"]
+
+
+def test_a_job_whose_weights_cannot_be_had_fails_and_says_how_to_provide_them(
+    service: httpx.Client, upload: Upload, the_stack: Stack
+) -> None:
+    job = submitted(service, upload, shapes(3), weights="default")
+    failed = ended(service, job)
+    if failed["status"] == "succeeded":
+        pytest.fail("this machine has the pretrained weights: the test needs one that has not")
+    assert failed["error"]["code"] == "weights_unavailable"
+    assert failed["status_reason"]["retryable"]
+    assert "HEADWAY_WEIGHTS=" in failed["error"]["message"]
+    assert str(Path(the_stack.settings.data_dir)) not in failed["error"]["message"]
+
+
+def test_unreadable_images_are_a_warning_and_too_many_a_failure(service: httpx.Client, upload: Upload) -> None:
+    job = submitted(service, upload, shapes(12) | {"circle/notes.txt": b"not an image"}, n_epochs=1)
+    assert ended(service, job)["status"] == "succeeded"
+    events = service.get(f"{JOBS}/{job}/events", params={"limit": 100}).json()["data"]
+    (warning,) = [event for event in events if event["level"] == "warn"]
+    assert "circle/notes.txt" in warning["message"]
+    job = submitted(service, upload, shapes(3) | {"circle/notes.txt": b"not an image"})
+    assert ended(service, job)["error"]["code"] == "data_unreadable"
+
+
+def test_workers_report_their_device_and_their_preflight(service: httpx.Client) -> None:
+    workers = service.get("/v1/workers").json()["data"]
+    assert len(workers) == 2
+    for worker in workers:
+        assert worker["kind"] == worker["device"].split(":")[0]
+        assert worker["preflight"][-1]["ok"]
+        assert len(worker["preflight"][-1]["checks"]) == 4
