@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float = 30.0, every: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T | None], *, seconds: float = 30.0, every: float = 0.05) -> T:
     """What `condition` gives once it is true; AssertionError if that takes too long."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

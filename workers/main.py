@@ -70,12 +70,12 @@ class Me:
         )
 
 
-def main(device: str | None = None) -> int:
+def main() -> int:
     """Preflight, heartbeat, work. Ends with 0 after a drain (SIGTERM or SIGINT), 1 if no device can be used."""
     config = settings()
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kombu").setLevel("WARNING")
-    report = check_devices(device or config.device)
+    report = check_devices(config.device)
     if not report[-1]["ok"]:
         print(_refusal(report), file=sys.stderr)
         return 1
@@ -183,6 +183,12 @@ def _refusal(report: list[dict[str, Any]]) -> str:
     return "No device can be used. " + "; ".join(failed)
 
 
+async def check() -> int:
+    """Whether a worker of this host reports itself: what a container's health check asks."""
+    async with open_store(settings()) as store:
+        return int(socket.gethostname() not in {worker.host for worker in await store.workers.all()})
+
+
 if __name__ == "__main__":
     tether.hold_if_asked()
-    sys.exit(main())
+    sys.exit(asyncio.run(check()) if "--check" in sys.argv[1:] else main())

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.drawing import shapes, zipped
+from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
 
 HEADWAY = [sys.executable, "-m", "services.client.main"]
@@ -42,21 +43,6 @@ def serving(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def started_by(pid: int) -> list[int]:
-    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    parents = {int(child): int(parent) for child, parent in (line.split() for line in done.stdout.splitlines())}
-    found, seen = [pid], []
-    while found:
-        seen.append(current := found.pop())
-        found += [child for child, parent in parents.items() if parent == current]
-    return seen[1:]
-
-
-def alive(pid: int) -> bool:
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
 def test_a_busy_port_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -136,16 +122,12 @@ def test_a_child_that_dies_stops_everything_and_its_log_is_shown(tmp_path: Path)
     with up(tmp_path, port) as process:
         wait_until(lambda: serving(port))
         others = started_by(process.pid)
-        api = next(pid for pid in others if "services.api" in _arguments(pid))
+        api = next(pid for pid in others if "services.api" in arguments(pid))
         os.kill(api, signal.SIGKILL)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "The api ended with -9" in output
         wait_until(lambda: not [pid for pid in others if alive(pid)])
-
-
-def _arguments(pid: int) -> str:
-    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
 
 
 def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from services.settings import Settings
 from tests.conftest import free_port
 from tests.drawing import shapes
 from tests.e2e.test_main_job import JOBS, ended, running_long, submitted, train_loss
+from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
 
 Upload = Callable[..., httpx.Response]
@@ -59,17 +60,7 @@ def _pids(client: httpx.Client) -> list[int]:
 
 
 def trainers_of(pid: int) -> list[int]:
-    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(None, 2) for line in done.stdout.splitlines()]
-    return [int(row[0]) for row in rows if int(row[1]) == pid and "workers.trainer" in row[2]]
-
-
-def exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return [child for child in started_by(pid) if "workers.trainer" in arguments(child)]
 
 
 def status(client: httpx.Client, job: str) -> dict[str, Any]:
@@ -105,7 +96,7 @@ def test_a_killed_worker_leaves_no_trainer_and_its_job_ends_once_on_its_curve(
         wait_until(lambda: status(client, job)["progress"]["step"] > 200, seconds=60)
         (trainer,) = trainers_of(first.pid)
         os.kill(first.pid, signal.SIGKILL)
-        wait_until(lambda: not exists(trainer), seconds=10)
+        wait_until(lambda: not alive(trainer), seconds=10)
     with worker(bare):
         done = ended(client, job)  # the reaper waits for the lease to end, then says that there is work
         assert done["status"] == "succeeded"
@@ -145,7 +136,7 @@ def test_a_worker_that_was_paused_beyond_its_lease_writes_no_more(
         before = status(client, job)
         for pid in (frozen.pid, trainer):
             os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: not exists(trainer), seconds=10)
+        wait_until(lambda: not alive(trainer), seconds=10)
         wait_until(lambda: status(client, job)["attempt"] == 2, seconds=30)  # it takes the job again, properly
         client.post(f"{JOBS}/{job}/cancel")
         assert ended(client, job)["status"] == "cancelled"
