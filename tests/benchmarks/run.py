@@ -67,7 +67,7 @@ def _memory_of(module: str, client: httpx.Client) -> float:
 
 
 def first_loss(runs: int) -> dict[str, list[float]]:
-    """A warm worker: from the submission to the first loss and to the end, on new images and on known ones, in turns."""
+    """A warm worker: from submission to first loss and to the model, on new images and on known ones, in turns."""
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
         settings = Settings(data_dir=Path(name), weights="random:0", port=free_port())
