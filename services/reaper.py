@@ -14,6 +14,7 @@ from services import tether
 from services.settings import Settings, settings
 from services.store import keys
 from services.store.connection import AWAY
+from services.store.files import remove_old
 from services.store.leases import LEASE
 from services.store.store import Store, open_store
 
@@ -65,15 +66,15 @@ class Reaper:
         self._short = missing
 
     async def _sweep(self) -> None:
-        """Ended jobs go after HEADWAY_RETENTION_DAYS, with their models."""
+        """Ended jobs go after HEADWAY_RETENTION_DAYS, with their models; so does what broken uploads left."""
         horizon = time.time() - self._config.retention_days * 86400
         for id in await self._store.jobs.ended_before(horizon):
             record = await self._store.jobs.get(id)
             if record is not None:
-                await asyncio.to_thread(self._store.files.bytes.delete_folder, f"{record.tenant}/models/{id}")
-                await asyncio.to_thread(self._store.files.bytes.delete_folder, f"{record.tenant}/checkpoints/{id}")
-            await self._store.jobs.forget(id)
-            log.info("%s: forgotten after %g days", id, self._config.retention_days)
+                await self._store.forget(record)
+                log.info("%s: forgotten after %g days", id, self._config.retention_days)
+        leftovers = self._store.files.bytes.root.glob("*/incoming/*")
+        await asyncio.to_thread(remove_old, leftovers, days=1)
 
     async def _is_my_turn(self) -> bool:
         milliseconds = round(EVERY * 900)  # a little less than a pass, so that the holder does not lock itself out

@@ -10,7 +10,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from services.contract.transitions import Status
 from services.settings import Settings
 from services.store.connection import AWAY
 from services.store.events import Point
+from services.store.files import remove_old
 from services.store.leases import LEASE, Claim, Fenced
 from services.store.store import Store
 from workers.child import EXIT_STOPPED, Child
@@ -82,16 +83,15 @@ class Supervisor:
 
     async def run(self) -> None:
         try:
-            spec = await self._trainer_spec()
+            self._child = await Child.start(await self._trainer_spec())
         except errors.JobFailure as failure:
-            await self._store.leases.fail(self._claim, failure)
+            await self._saying(self._store.leases.fail(self._claim, failure))
             return
-        self._child = await Child.start(spec)
         renewal = asyncio.create_task(self._renew())
         try:
             await self._relay()
             status = await self._child.wait()
-            await self._settle(status)
+            await self._saying(self._say_end(status))
         finally:
             renewal.cancel()
             self._child.kill()
@@ -263,13 +263,10 @@ class Supervisor:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    async def _settle(self, status: int) -> None:
-        """Say how the attempt ended, once. What cannot be said any more is the reaper's to say."""
-        if self._outcome.fenced:
-            log.warning("%s: attempt %d lost its title", self._claim.job, self._claim.attempt)
-            return
+    async def _saying(self, end: Awaitable[None]) -> None:
+        """Say how the attempt ended. What cannot be said any more is the reaper's to say."""
         try:
-            await self._say_end(status)
+            await end
         except Fenced as error:
             log.warning("%s: the attempt had lost its title: %s", self._claim.job, error)
         except AWAY as error:
@@ -277,7 +274,9 @@ class Supervisor:
 
     async def _say_end(self, status: int) -> None:
         outcome = self._outcome
-        if status == 0 and outcome.done is not None:
+        if outcome.fenced:
+            log.warning("%s: attempt %d lost its title", self._claim.job, self._claim.attempt)
+        elif status == 0 and outcome.done is not None:
             await self._finish(outcome.done)
         elif outcome.failed is not None:
             await self._store.leases.fail(self._claim, outcome.failed)
@@ -332,6 +331,7 @@ def weights_source(weights: str, settings: Settings) -> str:
 def _work_folder(settings: Settings) -> Path:
     folder = settings.data_dir.absolute() / "work"
     folder.mkdir(parents=True, exist_ok=True)
+    remove_old(folder.iterdir(), days=1)  # of workers that were killed; a running attempt touches its own each second
     return folder
 
 

@@ -81,6 +81,9 @@ class Streams:
                 self._reader_id = None
                 self._lag_all()  # entries may come while nobody reads
                 await asyncio.sleep(AWAY_PAUSE)
+            except Exception:  # every live stream hangs on this one task
+                log.exception("the reader of the streams goes on after")
+                await asyncio.sleep(AWAY_PAUSE)
 
     async def aclose(self) -> None:
         await self._reader.aclose()

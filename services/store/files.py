@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +66,14 @@ class FileRecord:
     data: str
     index: str
     contents: Contents
+
+
+def remove_old(paths: Iterable[Path], *, days: float) -> None:
+    """Files and folders that nothing has touched for `days`: what processes that were killed left behind."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > days * 86400:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class Files:

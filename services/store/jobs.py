@@ -90,16 +90,14 @@ class Jobs:
     async def ended_before(self, seconds: float) -> list[str]:
         return [id.decode() for id in await self._redis.zrangebyscore(keys.ENDED, "-inf", f"({seconds}", 0, 100)]
 
-    async def forget(self, id: str) -> None:
+    async def forget(self, id: str, tenant: str) -> None:
         """Remove an ended job with all that it left in Redis."""
-        tenant = await self._redis.hget(keys.job(id), "tenant")
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(keys.job(id), keys.events(id), keys.series(id), keys.checkpoints(id))
             async for name in self._checkpoint_keys(id):
                 pipe.delete(name)
             pipe.zrem(keys.ENDED, id)
-            if tenant is not None:
-                pipe.zrem(keys.jobs_of(tenant.decode()), id)
+            pipe.zrem(keys.jobs_of(tenant), id)
             await pipe.execute()
 
     async def _checkpoint_keys(self, id: str) -> AsyncIterator[str]:

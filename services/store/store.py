@@ -1,5 +1,6 @@
 """The store as its users hold it: one Redis connection pool, one folder of bytes, and what is kept in them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from services.store.checkpoints import Checkpoints
 from services.store.connection import Redis, connected
 from services.store.events import Events
 from services.store.files import Files, FileStore
-from services.store.jobs import Jobs
+from services.store.jobs import Jobs, Record
 from services.store.leases import Leases
 from services.store.queue import Hints, celery
 from services.store.scripts import Scripts
@@ -26,6 +27,12 @@ class Store:
     files: Files
     hints: Hints
     workers: Workers
+
+    async def forget(self, record: Record) -> None:
+        """Remove an ended job with its models and checkpoints. Its training data stays."""
+        for kind in ("models", "checkpoints"):
+            await asyncio.to_thread(self.files.bytes.delete_folder, f"{record.tenant}/{kind}/{record.id}")
+        await self.jobs.forget(record.id, record.tenant)
 
 
 @asynccontextmanager

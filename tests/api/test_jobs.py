@@ -132,6 +132,15 @@ def test_a_queued_job_is_cancelled_at_once_and_then_refuses_more(api: httpx.Clie
     assert answer.headers["x-should-retry"] == "false"
 
 
+def test_an_ended_job_is_deleted_and_one_that_is_not_is_kept(api: httpx.Client, submit: Submit) -> None:
+    id = submit().json()["id"]
+    assert problem(api.delete(f"/v1/fine_tuning/jobs/{id}"), 409)["current_status"] == "queued"
+    api.post(f"/v1/fine_tuning/jobs/{id}/cancel")
+    assert api.delete(f"/v1/fine_tuning/jobs/{id}").json() == {"id": id, "object": "fine_tuning.job", "deleted": True}
+    problem(api.get(f"/v1/fine_tuning/jobs/{id}"), 404)
+    assert api.get("/v1/fine_tuning/jobs").json()["data"] == []
+
+
 def test_a_queued_job_is_paused_and_resumed(api: httpx.Client, submit: Submit) -> None:
     id = submit().json()["id"]
     assert api.post(f"/v1/fine_tuning/jobs/{id}/pause").json()["status"] == "paused"

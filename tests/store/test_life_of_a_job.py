@@ -339,5 +339,5 @@ async def test_a_forgotten_job_leaves_no_key(store: Store) -> None:
     await put(store, claim, 0, 0)
     await store.events.emit(claim, 1, [said("x")], [Point("train_loss", 1, 0.5)], {})
     await store.leases.finish(claim, "{}", "done", "{}")
-    await store.jobs.forget(claim.job)
+    await store.forget(await record(store, claim.job))
     assert await store.redis.keys("*") == []

@@ -41,7 +41,7 @@ class Scaling:
     def of(cls, features: torch.Tensor) -> "Scaling":
         """From the training set's features, (n, 512)."""
         std, mean = torch.std_mean(features.double(), dim=0, correction=0)  # (512,), (512,)
-        return cls(mean, std.clamp(min=max(STD_FLOOR * float(std.max()), torch.finfo(torch.float32).tiny)))
+        return cls(mean, std.clamp(min=STD_FLOOR * float(std.max()) or 1.0))
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """(n, 512) → (n, 512), float32."""

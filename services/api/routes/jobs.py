@@ -15,7 +15,7 @@ from services.contract.errors import ActionRefused, InvalidRequest, NotFound
 from services.contract.ids import checkpoint_number, new_id
 from services.contract.job import Checkpoint, Job
 from services.contract.spec import CreateJob
-from services.contract.transitions import Action, allowed_actions
+from services.contract.transitions import Action, Status, allowed_actions
 from services.store.files import FileRecord
 from services.store.jobs import Record
 from services.store.store import Store
@@ -64,6 +64,21 @@ async def pause(record: OwnJob, store: TheStore) -> Job:
 async def resume(record: OwnJob, store: TheStore) -> Job:
     """Put a paused job back in the queue, at its old queue time."""
     return await _request(store, record, Action.RESUME)
+
+
+class Deleted(BaseModel):
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    deleted: bool = True
+
+
+@router.delete("/{job_id}")
+async def delete(record: OwnJob, store: TheStore) -> Deleted:
+    """Remove an ended job, its model, its checkpoints and its events. Its training data stays."""
+    if Action.DELETE not in allowed_actions(record.status):
+        raise _refused(Action.DELETE, record.status)
+    await store.forget(record)
+    return Deleted(id=record.id)
 
 
 class Series(BaseModel):
@@ -130,15 +145,18 @@ async def _file(store: Store, tenant: str, id: str, param: str) -> FileRecord:
 async def _request(store: Store, record: Record, action: Action) -> Job:
     taken, status = await store.jobs.request(record.id, action)
     if not taken:
-        raise ActionRefused(
-            f"A job that is {status} cannot be asked to {action}.",
-            current_status=status,
-            allowed_actions=allowed_actions(status),
-        )
+        raise _refused(action, status)
     found = await _found(store, record.id)
     if action is Action.RESUME:
         await store.hints.publish(found.kind)
     return await _view(store, found)
+
+
+def _refused(action: Action, status: Status) -> ActionRefused:
+    allowed = allowed_actions(status)
+    return ActionRefused(
+        f"A job that is {status} cannot be asked to {action}.", current_status=status, allowed_actions=allowed
+    )
 
 
 async def _found(store: Store, id: str) -> Record:

@@ -1,0 +1,75 @@
+"""The reaper: lost jobs return, lost hints are said again, what had its time is swept; any number of it may run."""
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from services.contract.ids import new_id
+from services.contract.transitions import Action, Status
+from services.reaper import Reaper
+from services.settings import Settings
+from services.store import keys
+from services.store.leases import LEASE
+from services.store.store import Store
+from tests.conftest import owner, spec
+
+pytestmark = pytest.mark.anyio
+
+
+async def created(store: Store) -> str:
+    id = new_id("ftjob")
+    await store.jobs.create(id, "local", spec())
+    return id
+
+
+async def status(store: Store, id: str) -> Status:
+    record = await store.jobs.get(id)
+    assert record is not None
+    return record.status
+
+
+async def test_a_lost_job_returns_once_however_many_reapers_run(store: Store, settings: Settings) -> None:
+    id = await created(store)
+    await store.leases.claim(id, owner())
+    reapers = [Reaper(store, settings) for _ in range(5)]
+    await asyncio.gather(*(reaper.one_pass(shift=LEASE + 1) for reaper in reapers))
+    assert await status(store, id) is Status.QUEUED
+    record = await store.jobs.get(id)
+    assert record is not None
+    assert [attempt.reason for attempt in record.attempts] == ["worker_lost"]
+
+
+async def test_a_hint_that_is_missing_on_two_passes_is_published_again_and_no_more(
+    store: Store, settings: Settings
+) -> None:
+    for _ in range(3):
+        await created(store)
+    reaper = Reaper(store, settings)
+    await reaper.one_pass()
+    assert await store.redis.llen("train") == 0
+    for _ in range(3):
+        await reaper.one_pass()
+    assert await store.redis.llen("train") == 3
+
+
+async def test_an_ended_job_goes_with_its_model_after_its_time(store: Store, settings: Settings) -> None:
+    old, kept = await created(store), await created(store)
+    for id in (old, kept):
+        await store.jobs.request(id, Action.CANCEL)
+        store.files.bytes.put(f"local/models/{id}/1/model.pt", b"model")
+    await store.redis.zadd(keys.ENDED, {old: time.time() - settings.retention_days * 86400 - 1})
+    await Reaper(store, settings).one_pass()
+    assert await store.jobs.get(old) is None
+    assert not store.files.bytes.path(f"local/models/{old}").exists()
+    assert await status(store, kept) is Status.CANCELLED
+    assert store.files.bytes.path(f"local/models/{kept}/1/model.pt").exists()
+
+
+async def test_what_a_broken_upload_left_is_swept_after_a_day(store: Store, settings: Settings) -> None:
+    for name in ("old", "new"):
+        store.files.bytes.put(f"local/incoming/{name}", b"half")
+    os.utime(store.files.bytes.path("local/incoming/old"), (0, 0))
+    await Reaper(store, settings).one_pass()
+    assert [path.name for path in store.files.bytes.path("local/incoming").iterdir()] == ["new"]
