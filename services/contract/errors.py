@@ -65,6 +65,10 @@ class ActionRefused(HeadwayError):
     status, code, type, title = 409, "action_refused", "invalid_request_error", "Action refused"
 
 
+class InFlight(HeadwayError):
+    status, code, type, title, retry = 409, "in_flight", "invalid_request_error", "In flight", True
+
+
 class TooLarge(HeadwayError):
     status, code, type, title = 413, "too_large", "invalid_request_error", "Too large"
 

@@ -56,6 +56,11 @@ def files_of(tenant: str) -> str:
     return f"{PREFIX}:files:tenant:{tenant}"
 
 
+def idempotency(tenant: str, name: str) -> str:
+    """hash: a submission's job id, digest and answer, by the hash of its key or body. A day, or minutes."""
+    return f"{PREFIX}:idempotency:{tenant}:{name}"
+
+
 def worker(id: str) -> str:
     """hash: a worker's heartbeat, device, preflight, drain wish. TTL of some missed heartbeats."""
     return f"{PREFIX}:worker:{id}"

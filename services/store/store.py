@@ -14,6 +14,7 @@ from services.store.jobs import Jobs, Record
 from services.store.leases import Leases
 from services.store.queue import Hints, celery
 from services.store.scripts import Scripts
+from services.store.submissions import Submissions
 from services.store.workers import Workers
 
 
@@ -27,6 +28,7 @@ class Store:
     files: Files
     hints: Hints
     workers: Workers
+    submissions: Submissions
 
     async def forget(self, record: Record) -> None:
         """Remove an ended job with its models and checkpoints. Its training data stays."""
@@ -51,4 +53,5 @@ async def open_store(settings: Settings, *, patience: float = 2.0) -> AsyncItera
             files=Files(redis, bytes),
             hints=Hints(redis, celery(settings.store_url)),
             workers=Workers(redis),
+            submissions=Submissions(redis, scripts),
         )

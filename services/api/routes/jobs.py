@@ -8,11 +8,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore
+from services.api.idempotency import once
 from services.api.pages import Page, page
 from services.api.submission import resolve
 from services.api.views import checkpoint_view, job_view
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
-from services.contract.ids import checkpoint_number, new_id
+from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
 from services.contract.spec import CreateJob
 from services.contract.transitions import Action, Status, allowed_actions
@@ -23,17 +24,21 @@ from services.store.store import Store
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
 
 
-@router.post("")
-async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> Job:
-    """Submit a job: OpenAI's form, or the plain one."""
-    training = await _file(store, tenant, asked.training_file, "training_file")
-    validation = await _file(store, tenant, asked.validation_file, "validation_file") if asked.validation_file else None
-    spec, warning = resolve(asked, await request.json(), training, validation, settings)
-    id = new_id("ftjob")
-    await store.jobs.create(id, tenant, spec, warning=warning)
-    record = await _found(store, id)
-    await store.hints.publish(record.kind)
-    return await _view(store, record)
+@router.post("", response_model=Job)
+async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> Any:
+    """Submit a job: OpenAI's form, or the plain one. With an `Idempotency-Key`, a repeat gets the first answer."""
+    body = await request.json()
+
+    async def make(id: str) -> Job:
+        training = await _file(store, tenant, asked.training_file, "training_file")
+        validation = asked.validation_file and await _file(store, tenant, asked.validation_file, "validation_file")
+        spec, warning = resolve(asked, body, training, validation or None, settings)
+        await store.jobs.create(id, tenant, spec, warning=warning)
+        record = await _found(store, id)
+        await store.hints.publish(record.kind)
+        return await _view(store, record)
+
+    return await once(make, request.headers, body, tenant, store.submissions)
 
 
 @router.get("")

@@ -1,0 +1,70 @@
+"""A submission that comes twice makes one job: by its Idempotency-Key, or as a retry that the openai package marks.
+
+That package retries a POST by itself, without a key, but counts its tries in `x-stainless-retry-count`.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import Response
+
+from services.contract.errors import InFlight, InvalidRequest
+from services.contract.ids import new_id
+from services.contract.job import Job
+from services.store.submissions import BY_BODY, BY_KEY, Reservation, Submissions
+
+GIVEN_UP = 10.0  # seconds after which a first try that said nothing is taken for dead
+KEY_CAP = 255  # characters
+
+
+async def once(
+    make: Callable[[str], Awaitable[Job]],
+    headers: Mapping[str, str],
+    body: Any,
+    tenant: str,
+    submissions: Submissions,
+) -> Job | Response:
+    """What `make` gives for the id of this submission's job, or what the first try was told.
+
+    Where Redis fails in between, the reservation stays, and the next try makes the same job.
+    """
+    reservation = await _reserve(headers, body, tenant, submissions)
+    if reservation is None:
+        return await make(new_id("ftjob"))
+    if reservation.answer is not None:
+        return Response(reservation.answer, media_type="application/json", headers={"Idempotent-Replayed": "true"})
+    try:
+        job = await make(reservation.job)
+    except InvalidRequest:
+        await submissions.release(reservation)
+        raise
+    await submissions.remember(reservation, job.model_dump_json())
+    return job
+
+
+async def _reserve(headers: Mapping[str, str], body: Any, tenant: str, submissions: Submissions) -> Reservation | None:
+    """None for a submission that carries neither mark."""
+    digest = _sha256(json.dumps(body, sort_keys=True))
+    if (key := headers.get("idempotency-key")) is not None:
+        return await _by_key(key, digest, tenant, submissions)
+    if (tries := headers.get("x-stainless-retry-count", "")).isdigit():
+        name = _sha256(f"{headers.get('authorization')} {digest}")
+        return await submissions.reserve(tenant, name, digest, seconds=BY_BODY, anew=int(tries) == 0)
+    return None
+
+
+async def _by_key(key: str, digest: str, tenant: str, submissions: Submissions) -> Reservation:
+    if not 0 < len(key) <= KEY_CAP:
+        raise InvalidRequest(f"Idempotency-Key: between 1 and {KEY_CAP} characters", param="Idempotency-Key")
+    reservation = await submissions.reserve(tenant, _sha256(key), digest, seconds=BY_KEY)
+    if reservation is None:
+        raise InvalidRequest("Idempotency-Key: it was used with another body", param="Idempotency-Key")
+    if reservation.answer is None and not reservation.is_first and reservation.age < GIVEN_UP:
+        raise InFlight("A submission with this Idempotency-Key is under way; try again in a moment.")
+    return reservation
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
