@@ -10,12 +10,15 @@ import signal
 import sys
 import time
 
+from redis.exceptions import RedisError
+
 from services import tether
 from services.settings import Settings, settings
 from services.store import keys
 from services.store.connection import AWAY
 from services.store.files import remove_old
 from services.store.leases import LEASE
+from services.store.scripts import Answer
 from services.store.store import Store, open_store
 
 log = logging.getLogger("headway.reaper")
@@ -42,6 +45,8 @@ class Reaper:
                         "Redis is away (%s); after its return the first pass waits a lease", type(error).__name__
                     )
                 self._not_before = time.monotonic() + LEASE
+            except RedisError:  # such as a disk that is full: what this pass could not do, the next may
+                log.exception("a pass failed")
             await asyncio.sleep(EVERY)
 
     async def one_pass(self, *, shift: float = 0.0) -> None:
@@ -78,7 +83,8 @@ class Reaper:
 
     async def _is_my_turn(self) -> bool:
         milliseconds = round(EVERY * 900)  # a little less than a pass, so that the holder does not lock itself out
-        return bool(await self._store.redis.set(keys.REAPER, self._me, nx=True, px=milliseconds))
+        answer, _ = await self._store.scripts("lock", [keys.REAPER], [self._me, milliseconds], patience=0)
+        return answer is Answer.OK
 
 
 async def main() -> None:

@@ -1,8 +1,8 @@
 """Checkpoints: the head's safetensors, in Redis while small, else in the file store."""
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -39,7 +39,7 @@ class Checkpoints:
         place = None
         if len(content) > INLINE:
             place = f"{claim.tenant}/checkpoints/{claim.job}/{claim.fence}-{line.number}"
-            self.files.put(place, content)
+            await asyncio.to_thread(self.files.put, place, content)
         known = Known(
             number=line.number,
             created_at=created_at,
@@ -61,17 +61,15 @@ class Checkpoints:
 
     async def all(self, job: str) -> list[Known]:
         """By number."""
-        return [Known.model_validate_json(known) for known in await self.redis.zrange(keys.checkpoints(job), 0, -1)]
+        found = await self.scripts.persistently(lambda: self.redis.zrange(keys.checkpoints(job), 0, -1))
+        return [Known.model_validate_json(known) for known in found]
 
     async def get(self, job: str, number: int) -> tuple[Known, bytes] | None:
         """What is known and the bytes; None where it is not there, or is not what its hash says."""
-        found = await self.redis.zrangebyscore(keys.checkpoints(job), number, number)
-        if not found:
+        known = next((known for known in await self.all(job) if known.number == number), None)
+        if known is None:
             return None
-        known = Known.model_validate_json(found[0])
-        content = (
-            self._stored(known.stored_at) if known.stored_at else await self.redis.get(keys.checkpoint(job, number))
-        )
+        content = await self._content(job, known)
         if content is None or hashlib.sha256(content).hexdigest() != known.sha256:
             return None
         return known, content
@@ -84,9 +82,13 @@ class Checkpoints:
                 return found
         return None
 
-    def _stored(self, place: str) -> bytes | None:
-        path: Path = self.files.path(place)
-        return path.read_bytes() if path.exists() else None
+    async def _content(self, job: str, known: Known) -> bytes | None:
+        if known.stored_at is None:
+            key = keys.checkpoint(job, known.number)
+            inline: bytes | None = await self.scripts.persistently(lambda: self.redis.get(key))
+            return inline
+        path = self.files.path(known.stored_at)
+        return await asyncio.to_thread(path.read_bytes) if path.exists() else None
 
     @staticmethod
     def _surplus(all: list[Known], *, keep: int) -> list[Known]:

@@ -44,18 +44,20 @@ class Events:
         self, claim: Claim, batch: int, said: Sequence[Said], points: Sequence[Point], latest: Mapping[str, str]
     ) -> Status:
         """One flush of a trainer in one round trip. `latest` are fields of the record. Raises Fenced."""
-        events = json.dumps([event.model_dump_json() for event in said])
-        packed = b"".join(POINT.pack(SERIES.index(p.series), p.step, p.value) for p in points)
-        fields = [part for item in latest.items() for part in item]
         last_step = max((point.step for point in points if point.series == "train_loss"), default=0)
         validated = [point.step for point in points if point.series != "train_loss"]
-        latest = {**latest, "last_val_step": str(validated[-1])} if validated else latest
-        args: list[Any] = [batch, events, packed, last_step, *fields]
+        fields = {**latest, "last_val_step": str(validated[-1])} if validated else latest
+        events = json.dumps([event.model_dump_json() for event in said])
+        packed = b"".join(POINT.pack(SERIES.index(p.series), p.step, p.value) for p in points)
+        flat = [part for item in fields.items() for part in item]
+        args: list[Any] = [batch, events, packed, last_step, *flat]
         rest = await write(self._scripts, "emit", claim, args, more_keys=[keys.series(claim.job)])
         return Status(rest[0].decode())
 
     async def newest(self, id: str, *, after: str | None, limit: int) -> tuple[list[Event], bool]:
         """Newest first, from the one before `after`; and whether there are more."""
+        if after in ("0", "0-0"):
+            return [], False  # nothing comes before it, and Redis will not be asked for that
         found = await self._redis.xrevrange(keys.events(id), f"({after}" if after else "+", "-", count=limit + 1)
         return [entry(raw).event for raw in found[:limit]], len(found) > limit
 
@@ -66,6 +68,10 @@ class Events:
     async def last(self, id: str) -> Entry | None:
         found = await self._redis.xrevrange(keys.events(id), count=1)
         return entry(found[0]) if found else None
+
+    async def trimmed_to(self, id: str) -> str:
+        """The id of the last entry that the cap pushed out; "0-0" if none."""
+        return str((await self._redis.hget(keys.job(id), "trimmed_to") or b"0-0").decode())
 
     async def points(self, id: str) -> list[Point]:
         packed = await self._redis.get(keys.series(id)) or b""

@@ -3,16 +3,18 @@
 import os
 import shutil
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from services.contract.dataset import Contents
 from services.contract.ids import is_id
 from services.contract.spec import ArchivePaths
 from services.store import keys
 from services.store.connection import Redis
+from services.store.scripts import Scripts
 
 
 @dataclass(frozen=True)
@@ -25,32 +27,34 @@ class FileStore:
         return self.root / place
 
     def put(self, place: str, content: bytes) -> None:
-        path = self._made(place)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with draft.open("wb") as file:
+        with self._drafted(place) as file:
             file.write(content)
-            os.fsync(file.fileno())  # what Redis names must be on the disk
-        draft.replace(path)
 
     def put_file(self, place: str, source: Path) -> None:
         """Copy `source` in."""
-        path = self._made(place)
+        with source.open("rb") as reader, self._drafted(place) as file:
+            shutil.copyfileobj(reader, file, 1 << 20)
+
+    @contextmanager
+    def _drafted(self, place: str) -> Iterator[BinaryIO]:
+        """A file that takes its place once it is whole and on the disk; else nothing is left of it."""
+        path = self.path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with source.open("rb") as reader, draft.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            os.fsync(writer.fileno())
-        draft.replace(path)
+        try:
+            with draft.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def delete(self, place: str) -> None:
         self.path(place).unlink(missing_ok=True)
 
     def delete_folder(self, place: str) -> None:
         shutil.rmtree(self.path(place), ignore_errors=True)
-
-    def _made(self, place: str) -> Path:
-        path = self.path(place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,14 @@ class FileRecord:
 def remove_old(paths: Iterable[Path], *, days: float) -> None:
     """Files and folders that nothing has touched for `days`: what processes that were killed left behind."""
     for path in paths:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if time.time() - path.stat().st_mtime > days * 86400:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class Files:
-    def __init__(self, redis: Redis, bytes: FileStore) -> None:
-        self._redis, self.bytes = redis, bytes
+    def __init__(self, redis: Redis, scripts: Scripts, bytes: FileStore) -> None:
+        self._redis, self._scripts, self.bytes = redis, scripts, bytes
 
     async def add(self, record: FileRecord) -> None:
         fields = {
@@ -101,7 +105,8 @@ class Files:
     async def owned_by(self, tenant: str, id: str) -> FileRecord | None:
         if not is_id(id, "file"):
             return None
-        fields = {k.decode(): v.decode() for k, v in (await self._redis.hgetall(keys.file(id))).items()}
+        flat = await self._scripts.persistently(lambda: self._redis.hgetall(keys.file(id)))
+        fields = {k.decode(): v.decode() for k, v in flat.items()}
         if not fields or fields["tenant"] != tenant:
             return None
         return FileRecord(

@@ -61,7 +61,7 @@ class Jobs:
         await self._scripts("create", [*keys.of_job(id), keys.jobs_of(tenant)], args)
 
     async def get(self, id: str) -> Record | None:
-        flat = await self._redis.hgetall(keys.job(id))
+        flat = await self._scripts.persistently(lambda: self._redis.hgetall(keys.job(id)))
         return _record({k.decode(): v.decode() for k, v in flat.items()}) if flat else None
 
     async def owned_by(self, tenant: str, id: str) -> Record | None:

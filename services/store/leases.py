@@ -2,8 +2,9 @@
 
 import heapq
 import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.contract.errors import JobFailure
@@ -54,6 +55,9 @@ class Claim:
     last_val_step: int  # and validations
     checkpoint: int  # the last one's number, -1 if none
     device_seconds: float  # what earlier attempts used
+    sent: float = field(
+        compare=False
+    )  # when the claim was sent, by time.monotonic(): the lease lasts from then at least
 
     @property
     def title(self) -> list[Any]:
@@ -85,6 +89,7 @@ class Leases:
         nonce = nonce or secrets.token_hex(8)
         record = await self._jobs.get(id)
         bound = owner.bound(record.spec) if record else ""
+        sent = time.monotonic()
         args = [nonce, owner.id, owner.device, owner.kind, bound, _ms(LEASE), id]
         answer, rest = await self._scripts("claim", keys.of_job(id), args)
         if answer is not Answer.OK:
@@ -105,22 +110,25 @@ class Leases:
             last_val_step=record.last_val_step,
             checkpoint=record.checkpoint,
             device_seconds=record.device_seconds,
+            sent=sent,
         )
 
     async def renew(self, claim: Claim) -> Wish:
         """One try, so that its caller knows when it was sent. Raises Fenced."""
-        rest = await self._write("renew", claim, [_ms(LEASE)], more_keys=[keys.worker(claim.owner.id)], patience=0)
+        rest = await write(
+            self._scripts, "renew", claim, [_ms(LEASE)], more_keys=[keys.worker(claim.owner.id)], patience=0
+        )
         return Wish(Status(rest[0].decode()), rest[1] == b"1")
 
     async def finish(self, claim: Claim, result: str, message: str, data: str) -> None:
-        await self._write("finish", claim, [result, message, data])
+        await write(self._scripts, "finish", claim, [result, message, data])
 
     async def fail(self, claim: Claim, failure: JobFailure) -> None:
-        await self._write("fail", claim, [failure.code, str(failure), int(failure.retryable)])
+        await write(self._scripts, "fail", claim, [failure.code, str(failure), int(failure.retryable)])
 
     async def release(self, claim: Claim, code: str, message: str, *, counts: bool) -> Status:
         """Give the job back; `counts` if the attempt was lost rather than asked to stop."""
-        rest = await self._write("release", claim, [code, message, int(counts)])
+        rest = await write(self._scripts, "release", claim, [code, message, int(counts)])
         return Status(rest[0].decode())
 
     async def expired(self, *, shift: float = 0.0) -> list[str]:
@@ -133,11 +141,6 @@ class Leases:
         """Where the job went, or None if there was nothing to reap."""
         answer, rest = await self._scripts("reap", keys.of_job(id), [_ms(shift), id])
         return Status(rest[0].decode()) if answer is Answer.OK else None
-
-    async def _write(
-        self, script: str, claim: Claim, args: list[Any], *, more_keys: list[str] | None = None, **options: Any
-    ) -> list[bytes]:
-        return await write(self._scripts, script, claim, args, more_keys=more_keys, **options)
 
     async def _line(self, kind: str) -> list[str]:
         async with self._redis.pipeline(transaction=False) as pipe:

@@ -1,14 +1,17 @@
 """The Lua scripts: one file a transition, each behind the same prelude and handed the table of `transitions`."""
 
 import json
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.contract.transitions import ENDED, HANDED_BACK, MOVES, OWNED, REQUESTS
 from services.store.connection import Redis, persistently
 
-FOLDER = Path(__file__).with_name("lua")
+T = TypeVar("T")
+
+FOLDER = Path(__file__).with_name("lua")  # in `job/` the transitions, which share a prelude
 EVENTS_CAP = 10_000  # entries a stream keeps; older ones go, and the record keeps `trimmed_to`
 LOSSES_CAP = 3  # attempts in a row without a new checkpoint; then the job fails
 
@@ -31,17 +34,22 @@ class Scripts:
 
     def __init__(self, redis: Redis, *, patience: float) -> None:
         self._patience = patience
-        self._scripts = {path.stem: redis.register_script(_text(path)) for path in FOLDER.glob("[!_]*.lua")}
+        texts = {path.stem: path.read_text() for path in FOLDER.glob("*.lua")}
+        texts |= {path.stem: _with_prelude(path) for path in (FOLDER / "job").glob("[!_]*.lua")}
+        self._scripts = {name: redis.register_script(text) for name, text in texts.items()}
 
     async def __call__(
         self, name: str, keys: list[str], args: list[Any], *, patience: float | None = None
     ) -> tuple[Answer, list[bytes]]:
-        seconds = self._patience if patience is None else patience
-        answer, *rest = await persistently(lambda: self._scripts[name](keys=keys, args=args), seconds=seconds)
+        answer, *rest = await self.persistently(lambda: self._scripts[name](keys=keys, args=args), patience=patience)
         return Answer(answer.decode()), rest
 
+    async def persistently(self, call: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
+        """Anything else that may be repeated, such as a read, with the same patience."""
+        return await persistently(call, seconds=self._patience if patience is None else patience)
 
-def _text(path: Path) -> str:
+
+def _with_prelude(path: Path) -> str:
     """Shebang first (it carries the script's flags), then the prelude, then the body."""
     shebang, _, body = path.read_text().partition("\n")
     return "\n".join([shebang, PRELUDE, body])
@@ -62,4 +70,4 @@ def _table() -> str:
     )
 
 
-PRELUDE = (FOLDER / "_prelude.lua").read_text().replace("{{TABLE}}", _table())
+PRELUDE = (FOLDER / "job" / "_prelude.lua").read_text().replace("{{TABLE}}", _table())

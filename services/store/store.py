@@ -21,6 +21,7 @@ from services.store.workers import Workers
 @dataclass(frozen=True)
 class Store:
     redis: Redis
+    scripts: Scripts
     jobs: Jobs
     leases: Leases
     events: Events
@@ -46,12 +47,13 @@ async def open_store(settings: Settings, *, patience: float = 2.0) -> AsyncItera
         bytes = FileStore(settings.files_dir)
         yield Store(
             redis=redis,
+            scripts=scripts,
             jobs=jobs,
             leases=Leases(redis, scripts, jobs),
             events=Events(redis, scripts),
             checkpoints=Checkpoints(redis, scripts, bytes),
-            files=Files(redis, bytes),
+            files=Files(redis, scripts, bytes),
             hints=Hints(redis, celery(settings.store_url)),
-            workers=Workers(redis),
+            workers=Workers(redis, scripts),
             submissions=Submissions(redis, scripts),
         )

@@ -1,5 +1,6 @@
 """Submissions that may come twice: the job's id is given before the job is made, so a repeat makes the same."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,8 @@ class Submissions:
         """None where another body came under this name. `anew`: what is known is forgotten."""
         key = keys.idempotency(tenant, name)
         proposed = new_id("ftjob")
-        args: list[Any] = [proposed, digest, seconds, int(anew)]
-        answer, rest = await self._scripts("reserve", [*keys.of_job(proposed), key], args)
+        args: list[Any] = [proposed, digest, seconds, int(anew), time.time_ns() // 1_000_000]
+        answer, rest = await self._scripts("reserve", [key], args)
         if answer is not Answer.OK:
             return None
         id, told, age = (part.decode() for part in rest)

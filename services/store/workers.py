@@ -5,25 +5,21 @@ import time
 from services.contract.job import Worker
 from services.store import keys
 from services.store.connection import Redis
+from services.store.scripts import Answer, Scripts
 
 HEARTBEAT = 2.0  # seconds between heartbeats
 TTL = 15  # seconds after the last one until a worker is gone
 
 
 class Workers:
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, scripts: Scripts) -> None:
+        self._redis, self._scripts = redis, scripts
 
     async def report(self, worker: Worker) -> bool:
         """Write the heartbeat; whether a drain is wished."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(keys.worker(worker.id), "report", worker.model_dump_json())
-            pipe.expire(keys.worker(worker.id), TTL)
-            pipe.zadd(keys.WORKERS, {worker.id: worker.seen_at})
-            pipe.zremrangebyscore(keys.WORKERS, "-inf", worker.seen_at - TTL)
-            pipe.hget(keys.worker(worker.id), "drain")
-            *_, drain = await pipe.execute()
-        return bool(drain == b"1")
+        args = [worker.id, worker.model_dump_json(), worker.seen_at, TTL]
+        _, rest = await self._scripts("report", [keys.worker(worker.id), keys.WORKERS], args)
+        return rest[0] == b"1"
 
     async def remove(self, id: str) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -38,7 +34,5 @@ class Workers:
 
     async def ask_to_drain(self, id: str) -> bool:
         """Whether there is such a worker."""
-        if not await self._redis.exists(keys.worker(id)):
-            return False
-        await self._redis.hset(keys.worker(id), "drain", "1")
-        return True
+        answer, _ = await self._scripts("drain", [keys.worker(id)], [])
+        return answer is Answer.OK

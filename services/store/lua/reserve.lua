@@ -1,12 +1,14 @@
 #!lua
 -- A submission gets the id of the job that it makes, or has made: the first one's, if it is the same submission again.
--- KEYS 9 the reservation · ARGV 1 id, 2 digest of the body, 3 seconds to keep it, 4 '1' to begin anew
+-- KEYS 1 the reservation · ARGV 1 id, 2 digest of the body, 3 seconds to keep it, 4 '1' to begin anew, 5 now, ms
 -- Answers ok, id, answer ('' while the first is in flight), age in ms · refused (another body under this name)
-local id, digest, ttl, anew = unpack(ARGV)
-local known = redis.call('HMGET', KEYS[9], 'digest', 'id', 'answer', 'at')
+local id, digest, ttl, anew, now = unpack(ARGV)
+local known = redis.call('HMGET', KEYS[1], 'digest', 'id', 'answer', 'at')
 if known[1] and known[1] ~= digest then return {'refused'} end
-if known[1] and anew ~= '1' then return {'ok', known[2], known[3] or '', text(now() - tonumber(known[4]))} end
-redis.call('DEL', KEYS[9])
-redis.call('HSET', KEYS[9], 'digest', digest, 'id', id, 'at', text(now()))
-redis.call('EXPIRE', KEYS[9], ttl)
+if known[1] and anew ~= '1' then
+  return {'ok', known[2], known[3] or '', string.format('%.0f', tonumber(now) - tonumber(known[4]))}
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'digest', digest, 'id', id, 'at', now)
+redis.call('EXPIRE', KEYS[1], ttl)
 return {'ok', id, '', '0'}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A worker takes a queued job: a new fence, a new attempt, a lease. The first claim binds the job to what it runs on.
--- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 bound (device kind, precision, weights), 6 lease ms
+-- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 bound (device kind, precision, weights), 6 lease ms, 7 the job's id
 -- Answers ok, fence, attempt · mismatch · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
 local nonce, worker, device, kind, bound, lease = unpack(ARGV)
 local record = read()
