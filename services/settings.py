@@ -5,6 +5,7 @@ from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
 
     @property
     def files_dir(self) -> Path:
-        return Path(self.files.removeprefix("file://")) if self.files else self.data_dir.absolute() / "files"
+        return Path(unquote(self.files.removeprefix("file://"))) if self.files else self.data_dir.absolute() / "files"
 
     @property
     def features_dir(self) -> Path:

@@ -28,7 +28,7 @@ class Child:
         self._oom_kills = oom_kills()
 
     @classmethod
-    async def start(cls, spec: TrainerSpec) -> "Child":
+    async def start(cls) -> "Child":
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "workers.trainer", "--tethered"),
@@ -37,11 +37,14 @@ class Child:
             start_new_session=True,  # a Ctrl-C at the worker must reach it through us, as a drain
             limit=LINE_LIMIT,
         )
-        assert process.stdin is not None
-        with contextlib.suppress(ConnectionError):  # it died already: its exit says why
-            process.stdin.write(spec.model_dump_json().encode() + b"\n")
-            await process.stdin.drain()
         return cls(process)
+
+    async def give(self, spec: TrainerSpec) -> None:
+        """May wait until the trainer reads, which is after seconds of import where the spec is long."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it died already: its exit says why
+            self._process.stdin.write(spec.model_dump_json().encode() + b"\n")
+            await self._process.stdin.drain()
 
     async def lines(self) -> AsyncIterator[Line]:
         """What the trainer says, until it ends. A line torn by its death is dropped."""

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from celery import signals
+from redis.exceptions import RedisError
 
 from services import __version__, tether
 from services.contract.job import Worker
 from services.contract.spec import JobSpec
 from services.settings import Settings, settings
 from services.store import keys
-from services.store.connection import AWAY
-from services.store.leases import LEASE, Owner
+from services.store.leases import LEASE, Fenced, Owner
 from services.store.queue import TASK, celery
 from services.store.store import open_store
 from services.store.workers import HEARTBEAT
@@ -110,7 +110,7 @@ async def _work(me: Me, config: Settings) -> None:
     async with open_store(config, patience=PATIENCE) as store:
         try:
             claim = None if me.draining.is_set() else await store.leases.claim_next(me.owner)
-        except AWAY as error:
+        except RedisError as error:
             log.warning("Redis is away (%s); the reaper will say again that there is work", type(error).__name__)
             return
         if claim is None:
@@ -118,6 +118,8 @@ async def _work(me: Me, config: Settings) -> None:
         me.job = claim.job
         try:
             await supervise(store, claim, config, me.draining.is_set)
+        except (RedisError, Fenced) as error:
+            log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
         finally:
             me.job = None
 
@@ -130,7 +132,7 @@ async def _heartbeat(me: Me, config: Settings) -> None:
             try:
                 drain = await store.workers.report(me.report())
                 away = False
-            except AWAY as error:
+            except RedisError as error:
                 drain = False
                 if not away:
                     log.warning("Redis is away (%s); trying again", type(error).__name__)
@@ -144,7 +146,7 @@ async def _heartbeat(me: Me, config: Settings) -> None:
 async def _sign_off(me: Me, config: Settings) -> None:
     """A drained worker is gone at once, not when its heartbeat expires."""
     async with open_store(config, patience=0) as store:
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(RedisError):
             await store.workers.remove(me.id)
 
 

@@ -7,14 +7,15 @@ answers that it no longer holds ends the attempt at once, without another word.
 import asyncio
 import json
 import logging
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from services.contract import errors
 from services.contract.evaluation import Evaluation
@@ -34,7 +35,6 @@ from services.contract.ids import model_id
 from services.contract.spec import ArchivePaths, TrainerSpec
 from services.contract.transitions import Status
 from services.settings import Settings
-from services.store.connection import AWAY
 from services.store.events import Point
 from services.store.files import remove_old
 from services.store.leases import LEASE, Claim, Fenced
@@ -61,9 +61,13 @@ class Outcome:
 
 
 async def supervise(store: Store, claim: Claim, settings: Settings, drain_asked: Callable[[], bool]) -> None:
-    """Carry one attempt from its claim to its settlement."""
+    """Carry one attempt from its claim to its end. Raises Fenced, RedisError."""
     log.info("%s: attempt %d", claim.job, claim.attempt)
-    folder = Path(tempfile.mkdtemp(prefix=f"{claim.job}-", dir=_work_folder(settings)))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{claim.job}-", dir=_work_folder(settings)))
+    except OSError as error:
+        await store.leases.fail(claim, _disk_failure(error))
+        return
     try:
         await Supervisor(store, claim, settings, folder, drain_asked).run()
     finally:
@@ -82,16 +86,19 @@ class Supervisor:
         self._began = time.monotonic()
 
     async def run(self) -> None:
+        """Raises Fenced or RedisError where the attempt's end can no longer be said: the reaper will say it."""
         try:
-            self._child = await Child.start(await self._trainer_spec())
-        except errors.JobFailure as failure:
-            await self._saying(self._store.leases.fail(self._claim, failure))
+            spec = await self._trainer_spec()
+            self._child = await Child.start()
+        except (errors.JobFailure, OSError) as error:
+            failure = error if isinstance(error, errors.JobFailure) else _disk_failure(error)
+            await self._store.leases.fail(self._claim, failure)
             return
         renewal = asyncio.create_task(self._renew())
         try:
+            await self._child.give(spec)
             await self._relay()
-            status = await self._child.wait()
-            await self._saying(self._say_end(status))
+            await self._say_end(await self._child.wait())
         finally:
             renewal.cancel()
             self._child.kill()
@@ -147,14 +154,14 @@ class Supervisor:
     async def _renew(self) -> None:
         """Keep the lease and the time limit. A timer of its own kills the trainer before the lease can end."""
         loop = asyncio.get_running_loop()
-        guard = loop.call_later(LEASE - LEASE_MARGIN, self._child.kill)
+        guard = loop.call_at(self._claim.sent + LEASE - LEASE_MARGIN, self._child.kill)
         away = False
         try:
             while not self._is_out_of_time():
                 sent = loop.time()
                 try:
                     wish = await self._store.leases.renew(self._claim)
-                except AWAY as error:
+                except RedisError as error:
                     if not away:
                         log.warning("Redis is away (%s); %s still has its lease", type(error).__name__, self._claim.job)
                     away = True
@@ -163,12 +170,13 @@ class Supervisor:
                     guard.cancel()
                     guard = loop.call_at(sent + LEASE - LEASE_MARGIN, self._child.kill)
                     self._carry_out(wish.status, drain=wish.drain)
+                os.utime(self._folder)  # it is in use
                 await asyncio.sleep(RENEW_EVERY)
         except Fenced:
             self._outcome.fenced = True
-        finally:
+        finally:  # also where it is cancelled: the trainer has ended by then
             guard.cancel()
-        self._child.kill()
+            self._child.kill()
 
     def _is_out_of_time(self) -> bool:
         """Whether all attempts together have used up `limits.max_seconds`."""
@@ -194,8 +202,9 @@ class Supervisor:
         except Fenced:
             self._outcome.fenced = True
             self._child.kill()
-        except AWAY:
-            self._child.kill()  # the store was away for longer than a lease: the reaper will hand the job on
+        except RedisError as error:  # for longer than a lease: the reaper will hand the job on
+            log.warning("%s: nothing could be written (%s)", self._claim.job, type(error).__name__)
+            self._child.kill()
 
     async def _take(self, line: Line) -> None:
         match line:
@@ -263,15 +272,6 @@ class Supervisor:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    async def _saying(self, end: Awaitable[None]) -> None:
-        """Say how the attempt ended. What cannot be said any more is the reaper's to say."""
-        try:
-            await end
-        except Fenced as error:
-            log.warning("%s: the attempt had lost its title: %s", self._claim.job, error)
-        except AWAY as error:
-            log.warning("%s: its end could not be written (%s); the reaper will", self._claim.job, type(error).__name__)
-
     async def _say_end(self, status: int) -> None:
         outcome = self._outcome
         if outcome.fenced:
@@ -290,15 +290,22 @@ class Supervisor:
             await self._store.leases.fail(self._claim, errors.InternalError(message))
 
     async def _finish(self, done: DoneLine) -> None:
-        """The exports go to the file store under this fence; only `finish` names them."""
-        place = f"{self._claim.tenant}/models/{self._claim.job}/{self._claim.fence}"
+        """The exports go to the file store under this fence; only `finish` names them, and no others stay."""
+        files, models = self._store.files.bytes, f"{self._claim.tenant}/models/{self._claim.job}"
+        place = f"{models}/{self._claim.fence}"
         try:
             for name in done.exports.values():
-                await asyncio.to_thread(self._store.files.bytes.put_file, f"{place}/{name}", self._folder / name)
+                await asyncio.to_thread(files.put_file, f"{place}/{name}", self._folder / name)
+            await self._say_finished(done, place)
         except OSError as error:
-            full = errors.DiskFull(f"The model could not be stored: {error.strerror}. Free space in the file store.")
-            await self._store.leases.fail(self._claim, full)
-            return
+            await self._store.leases.fail(self._claim, _disk_failure(error))
+        except Fenced:
+            await asyncio.to_thread(files.delete_folder, place)
+            raise
+        else:
+            await asyncio.to_thread(files.keep_only, models, str(self._claim.fence))
+
+    async def _say_finished(self, done: DoneLine, place: str) -> None:
         model = model_id(self._claim.job, self._claim.spec.suffix)
         exports = {format: f"{place}/{name}" for format, name in done.exports.items()}
         evaluation = self._outcome.evaluation
@@ -328,10 +335,16 @@ def weights_source(weights: str, settings: Settings) -> str:
     )
 
 
+def _disk_failure(error: OSError) -> errors.JobFailure:
+    return errors.DiskFull(
+        f"The worker could not write ({error.strerror}): free space in its data folder and file store."
+    )
+
+
 def _work_folder(settings: Settings) -> Path:
     folder = settings.data_dir.absolute() / "work"
     folder.mkdir(parents=True, exist_ok=True)
-    remove_old(folder.iterdir(), days=1)  # of workers that were killed; a running attempt touches its own each second
+    remove_old(folder.iterdir(), days=1)  # of workers that were killed; a running attempt's is touched each second
     return folder
 
 

@@ -47,8 +47,9 @@ def main(config: Settings | None = None) -> int:
         timeout_graceful_shutdown=GRACE,
         server_header=False,
     )
-    Server(options, app).run()
-    return 0
+    server = Server(options, app)
+    server.run()
+    return 0 if server.started else 1
 
 
 def _bad_keys(config: Settings) -> str | None:

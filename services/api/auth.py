@@ -6,6 +6,7 @@ The keys file holds a line of JSON a key: {"sha256": …, "tenant": …, "create
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from services.contract.errors import Forbidden, Unauthorized
 from services.settings import LOOPBACK_NAMES
+
+log = logging.getLogger(__name__)
 
 LOCAL_TENANT = "local"  # whose everything is where no keys are set
 TENANT = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # it stands in paths and in Redis keys
@@ -48,13 +51,15 @@ class Keys:
         return found[0] if found else None
 
     def _read(self) -> dict[str, str]:
+        """A file that is broken while we run leaves the keys as they were."""
         try:
             status = self.path.stat()
-        except OSError as error:
-            raise KeysFileError(f"HEADWAY_API_KEYS_FILE cannot be read: {error.strerror}.") from None
-        stamp = (status.st_mtime_ns, status.st_size)
-        if stamp != self._stamp:
-            self._tenants, self._stamp = read_keys(self.path), stamp
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._tenants = read_keys(self.path)
+        except (OSError, KeysFileError) as error:
+            log.error("the keys stay as they were: %s", error)
         return self._tenants
 
 

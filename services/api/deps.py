@@ -33,8 +33,15 @@ TheSettings = Annotated[Settings, Depends(_settings)]
 TheStreams = Annotated[Streams, Depends(_streams)]
 
 
-async def _tenant(request: Request) -> str:
+def _keys(request: Request) -> auth.Keys | None:
     keys: auth.Keys | None = request.app.state.keys
+    return keys
+
+
+TheKeys = Annotated[auth.Keys | None, Depends(_keys)]
+
+
+async def _tenant(request: Request, keys: TheKeys) -> str:
     if keys is None:
         return auth.LOCAL_TENANT
     return auth.tenant_by_header(keys, request.headers.get("authorization"))

@@ -49,7 +49,7 @@ async def _reserve(headers: Mapping[str, str], body: Any, tenant: str, submissio
     digest = _sha256(json.dumps(body, sort_keys=True))
     if (key := headers.get("idempotency-key")) is not None:
         return await _by_key(key, digest, tenant, submissions)
-    if (tries := headers.get("x-stainless-retry-count", "")).isdigit():
+    if (tries := headers.get("x-stainless-retry-count", "")).isdecimal():
         name = _sha256(f"{headers.get('authorization')} {digest}")
         return await submissions.reserve(tenant, name, digest, seconds=BY_BODY, anew=int(tries) == 0)
     return None

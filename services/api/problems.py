@@ -3,18 +3,18 @@
 import errno
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from services.contract import errors
 from services.contract.errors import HeadwayError
-from services.store.connection import AWAY, as_problem
+from services.store.connection import as_problem
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +27,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HeadwayError, _answer)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
-    for error in (*AWAY, OutOfMemoryError):
-        app.add_exception_handler(error, _answer_store)
+    app.add_exception_handler(RedisError, _answer_store)
     app.add_exception_handler(OSError, _answer_os)
     app.add_exception_handler(Exception, _answer_unknown)
 
 
-def problem(error: HeadwayError) -> JSONResponse:
+def problem(error: HeadwayError, more_headers: Mapping[str, str] | None = None) -> JSONResponse:
     body: dict[str, Any] = {
         "type": f"urn:headway:error:{error.code}",
         "title": error.title,
@@ -43,7 +42,7 @@ def problem(error: HeadwayError) -> JSONResponse:
         "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
     }
     # The openai package retries 409 and 5xx by itself unless told otherwise.
-    headers = {"x-should-retry": "true" if error.retry else "false"}
+    headers = {"x-should-retry": "true" if error.retry else "false", **(more_headers or {})}
     if error.retry:
         headers["Retry-After"] = RETRY_AFTER
     if error.status == 401:
@@ -73,13 +72,14 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
         return problem(
             errors.NotFound(f"There is no {request.method} {request.url.path} here; /docs lists what there is.")
         )
-    answer = problem(errors.BadRequest(str(error.detail)))
-    answer.status_code = error.status_code
-    return answer
+    if error.status_code == 405:
+        return problem(errors.MethodNotAllowed(f"{request.url.path} does not take {request.method}."), error.headers)
+    return problem(errors.BadRequest(str(error.detail)))
 
 
 async def _answer_store(request: Request, error: Exception) -> JSONResponse:
-    return problem(as_problem(error))
+    known = as_problem(error)
+    return problem(known) if known else await _answer_unknown(request, error)
 
 
 async def _answer_os(request: Request, error: Exception) -> JSONResponse:

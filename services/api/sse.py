@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from services.api.streams import Streams, order
+from services.api.streams import Gap, Streams, order
 from services.contract.errors import InvalidRequest
 from services.contract.transitions import ENDED
 from services.store.connection import AWAY
@@ -16,14 +16,14 @@ from services.store.store import Store
 
 HEARTBEAT = 15.0  # seconds of silence, then a comment, so that proxies keep the connection
 RETRY = 3000  # ms that a browser waits before it comes back
-STREAM_ID = re.compile(r"^[0-9]{1,19}(-[0-9]{1,19})?$")
+STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 
 def resume_point(last_event_id: str | None) -> str:
     """Where to go on. Raises InvalidRequest for what is no stream id."""
     if last_event_id is None:
         return "0-0"
-    if not STREAM_ID.match(last_event_id):
+    if not STREAM_ID.fullmatch(last_event_id):
         raise InvalidRequest("not an event id; they look like 1764032901123-0", param="last_event_id")
     return last_event_id
 
@@ -39,22 +39,19 @@ async def is_over(store: Store, record: Record, after: str) -> bool:
 async def stream(record: Record, after: str, streams: Streams, closing: asyncio.Event) -> AsyncIterator[str]:
     """The text of the stream, from the event after `after` on."""
     yield f"retry: {RETRY}\n"  # no blank line: some clients would take it for an event
-    if order(after) < order(record.trimmed_to):
-        yield _gap(record.trimmed_to)
     try:
         async for entry in _until(closing, streams.listen(record.id, after, heartbeat=HEARTBEAT)):
-            if entry is None:
-                yield ": still here\n"
-                continue
-            yield _event(entry)
-            if entry.final:
+            yield _text(entry)
+            if isinstance(entry, Entry) and entry.final:
                 yield 'event: done\ndata: {"object": "fine_tuning.job.done"}\n\n'
                 return
     except AWAY:
         return  # the client comes back by itself, with its last id
 
 
-async def _until(closing: asyncio.Event, entries: AsyncGenerator[Entry | None, None]) -> AsyncIterator[Entry | None]:
+async def _until(
+    closing: asyncio.Event, entries: AsyncGenerator[Entry | Gap | None, None]
+) -> AsyncIterator[Entry | Gap | None]:
     """The entries, until the service closes."""
     ending: asyncio.Future[Any] = asyncio.ensure_future(closing.wait())
     coming: asyncio.Future[Any] = asyncio.ensure_future(anext(entries))
@@ -71,9 +68,11 @@ async def _until(closing: asyncio.Event, entries: AsyncGenerator[Entry | None, N
         await entries.aclose()
 
 
-def _event(entry: Entry) -> str:
-    return f"id: {entry.id}\ndata: {entry.event.model_dump_json()}\n\n"
-
-
-def _gap(trimmed_to: str) -> str:
-    return f"event: gap\ndata: {json.dumps({'trimmed_to': trimmed_to})}\n\n"
+def _text(entry: Entry | Gap | None) -> str:
+    match entry:
+        case None:
+            return ": still here\n"
+        case Gap():
+            return f"event: gap\ndata: {json.dumps({'trimmed_to': entry.trimmed_to})}\n\n"
+        case Entry():
+            return f"id: {entry.id}\ndata: {entry.event.model_dump_json()}\n\n"

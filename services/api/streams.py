@@ -25,6 +25,13 @@ PAGE = 200  # entries read at once when catching up
 AWAY_PAUSE = 1.0  # seconds between tries while Redis is away
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Entries up to `trimmed_to` are gone."""
+
+    trimmed_to: str
+
+
 @dataclass(eq=False)
 class Listener:
     """One client's place: entries after `last` wait in `buffer`, unless it `lags`."""
@@ -51,13 +58,15 @@ class Streams:
         self._reader_id: int | None = None
         self._listeners: dict[str, set[Listener]] = {}
         self._positions: dict[str, str] = {}
+        self._changed = False  # a stream was added that the reader does not read yet
         self._anyone = asyncio.Event()
 
-    async def listen(self, job: str, after: str, *, heartbeat: float) -> AsyncGenerator[Entry | None, None]:
-        """Every entry after the id `after`, then those to come; None after `heartbeat` seconds of silence."""
+    async def listen(self, job: str, after: str, *, heartbeat: float) -> AsyncGenerator[Entry | Gap | None, None]:
+        """Every entry after the id `after`, then those to come, and a Gap where some were trimmed; None after
+        `heartbeat` seconds of silence."""
         listener = Listener(job, after)
-        await self._add(listener)
         try:
+            await self._add(listener)
             while True:
                 async for new in self._caught_up(listener):
                     yield new
@@ -90,11 +99,14 @@ class Streams:
 
     # --- listeners -----------------------------------------------------------------------------------------------
 
-    async def _caught_up(self, listener: Listener) -> AsyncIterator[Entry]:
+    async def _caught_up(self, listener: Listener) -> AsyncIterator[Entry | Gap]:
         """What waits: from Redis while the listener lags, else from its buffer."""
         while listener.lags:
             listener.lags = False  # from here on the reader fills the buffer; what Redis gives twice is skipped
             while page := await self._events.since(listener.job, listener.last, limit=PAGE):
+                trimmed_to = await self._events.trimmed_to(listener.job)
+                if order(listener.last) < order(trimmed_to) < order(page[0].id):
+                    yield Gap(trimmed_to)
                 for new in page:
                     listener.last = new.id
                     yield new
@@ -109,8 +121,9 @@ class Streams:
         if listener.job not in self._positions:
             last = await self._events.last(listener.job)
             self._positions.setdefault(listener.job, last.id if last else "0-0")
+            self._changed = True
+            self._anyone.set()
             await self._interrupt()
-        self._anyone.set()
 
     def _remove(self, listener: Listener) -> None:
         others = self._listeners.get(listener.job, set())
@@ -131,13 +144,14 @@ class Streams:
     # --- the reader ----------------------------------------------------------------------------------------------
 
     async def _read_once(self) -> None:
-        positions = {keys.events(job): position for job, position in self._positions.items()}
-        if not positions:
-            await asyncio.sleep(0.01)  # a listener is just being added
-            return
         if self._reader_id is None:
             self._reader_id = int(await self._reader.client_id())
+        self._changed = False
         jobs = {keys.events(job): job for job in self._positions}
+        if not jobs:
+            await asyncio.sleep(0.01)  # a listener is just being added
+            return
+        positions = {name: self._positions[job] for name, job in jobs.items()}
         for name, entries in await self._reader.xread(positions, block=round(BLOCK * 1000)) or []:
             self._hand_out(jobs[name.decode()], [entry(raw) for raw in entries])
 
@@ -149,10 +163,11 @@ class Streams:
                 listener.take(new)
 
     async def _interrupt(self) -> None:
-        """Wake the reader, so that it also reads the stream that was just added."""
-        if self._reader_id is not None:
+        """Wake the reader, so that it also reads the stream that was just added; again until it has seen it."""
+        while self._changed and self._reader_id is not None:
             with contextlib.suppress(ResponseError):
                 await self._redis.client_unblock(self._reader_id)
+            await asyncio.sleep(0.005)
 
 
 def order(id: str) -> tuple[int, int]:

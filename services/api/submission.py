@@ -75,7 +75,10 @@ def _split(asked: CreateJob, training: Contents, validation: FileRecord | None) 
 
 
 def _has_validation(split: float, training: Contents, validation: FileRecord | None) -> bool:
-    return split > 0 or validation is not None or bool(training.of("val"))
+    """Whether any image is held out: of a label with one image, none is."""
+    if validation is not None:
+        return bool(validation.contents.of("val") or validation.contents.of("train"))
+    return bool(training.of("val")) or (split > 0 and max(training.of("train").values()) > 1)
 
 
 def _refuse_unknown_labels(labels: list[str], training: FileRecord, validation: FileRecord | None) -> None:

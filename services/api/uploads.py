@@ -62,11 +62,14 @@ async def _parse(request: Request, draft: Path, cap: int) -> Form:
         raise BadRequest("Send the file as multipart/form-data, with the fields file and purpose.")
     form = Form(draft)
     with draft.open("wb") as file:
-        parts = _Parts(form, file, cap)
-        parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]
+        parts, received = _Parts(form, file, cap), 0
         try:
+            parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]
             async for chunk in _body(request):
+                received += len(chunk)
                 await asyncio.to_thread(parser.write, chunk)  # it writes to the disk
+                if received - form.bytes > FORM_SLACK + len(chunk):
+                    raise TooLarge("The form has too much beside its file.", param="file")
         except FormParserError as error:
             raise BadRequest(f"The multipart body cannot be parsed: {error}.") from None
         await asyncio.to_thread(_sync, file)

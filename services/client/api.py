@@ -11,6 +11,8 @@ from typing import IO, Any
 import httpx
 from httpx_sse import ServerSentEvent, connect_sse
 
+from services.settings import is_loopback
+
 PATIENCE = 60.0  # seconds that the service may be away before a stream is given up
 PAUSE = 1.0  # seconds before a stream that broke is taken up again
 
@@ -28,7 +30,8 @@ class Headway:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0)
+        local = is_loopback(httpx.URL(self.url).host)  # where a proxy of the environment has no business
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0, trust_env=not local)
 
     def __enter__(self) -> "Headway":
         return self
@@ -69,17 +72,19 @@ class Headway:
     def follow(self, id: str) -> Iterator[dict[str, Any]]:
         """Each event once, in order, over any number of disconnects, until the job has ended."""
         last: str | None = None
-        alive_at = time.monotonic()
+        broken_since: float | None = None
         while True:
             try:
                 for event in self._stream(id, last):
+                    broken_since = None
                     if event.event == "done":
                         return
                     if event.event == "message":
-                        last, alive_at = event.id, time.monotonic()
+                        last = event.id
                         yield event.json()
             except (httpx.TransportError, _Away):
-                if time.monotonic() - alive_at > PATIENCE:
+                broken_since = broken_since or time.monotonic()
+                if time.monotonic() - broken_since > PATIENCE:
                     raise
             time.sleep(PAUSE)
 

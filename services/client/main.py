@@ -47,6 +47,8 @@ def up(
 ) -> None:
     """Run everything on this machine: store, API, reaper and workers, until Ctrl-C."""
     config = _with(settings(), port=port, data_dir=data_dir, device=device)
+    if workers == 0 and (sample or exit_after_sample):
+        _fail("--workers 0 cannot train the sample: give it a worker, or leave --sample out.")
     _end_softly_on_signals()
     try:
         with stack.running(config, workers=workers) as running:
@@ -186,7 +188,8 @@ def _sample(running: stack.Stack) -> None:
     with Headway(running.url, running.settings.api_key) as api:
         worker = _first_worker(api, running)
         console.print(f"  worker on {worker['device']}: preflight passed", style="dim", highlight=False)
-        job = run_sample(api, console, running.check)
+        with stack.watched(running):
+            job = run_sample(api, console)
         if job["status"] != "succeeded":
             raise stack.StackError(f"The sample {job['status']}: {job['status_reason']['message']}")
         tell_result(job, running.url, running.settings.files_dir, console)

@@ -17,15 +17,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import httpx
 
-from services.settings import Settings, is_loopback
+from services.settings import Settings
 from services.store import embedded
 
 READY_WITHIN = 30.0  # seconds for the API to answer, on a slow disk
 STOP_WITHIN = {"worker": 15.0, "reaper": 5.0, "api": 10.0, "store": 10.0}  # seconds; a worker writes a checkpoint
+WATCH_EVERY = 0.5  # seconds between two looks at the processes
 LOG_TAIL = 15  # lines of a dead process's log that are shown
 
 
@@ -97,6 +99,21 @@ def running(settings: Settings, *, workers: int) -> Iterator[Stack]:
         yield stack
 
 
+@contextmanager
+def watched(stack: Stack) -> Iterator[None]:
+    """Within, a process that ends raises StackError here and now, whatever this thread waits for."""
+
+    def look(signum: int, frame: FrameType | None) -> None:
+        stack.check()
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, WATCH_EVERY, WATCH_EVERY)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 # --- the processes -------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +156,7 @@ def _wait_until_ready(stack: Stack) -> None:
     while True:
         stack.check()
         try:
-            if httpx.get(f"{stack.url}/readyz", timeout=2.0).status_code == 200:
+            if httpx.get(f"{stack.url}/readyz", timeout=2.0, trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             pass
@@ -205,5 +222,6 @@ def _short_folder() -> Iterator[str]:
 
 
 def _url(settings: Settings) -> str:
-    host = "127.0.0.1" if is_loopback(settings.host) or settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://{host}:{settings.port}"
+    """Where this machine reaches the API."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host).strip("[]")
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

@@ -1,6 +1,7 @@
 """What a file holds: the index that an upload leaves, one line of JSON an image, in path order."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -48,6 +49,8 @@ def contents(images: Iterable[Image], ignored: int) -> Contents:
 def write_index(images: Iterable[Image], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(image) + "\n" for image in images)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_index(path: Path) -> Iterator[Image]:

@@ -7,7 +7,9 @@ HeadwayError                        what a request can end with
 ├── Unauthorized              401
 ├── Forbidden                 403
 ├── NotFound                  404   also for what belongs to another tenant
+├── MethodNotAllowed      405
 ├── ActionRefused             409   the job's status does not allow it
+├── InFlight              409   the same submission is under way: try again
 ├── TooLarge                  413
 ├── StoreUnavailable          503   Redis is away: try again
 └── StoreFull                 507   Redis or the disk is full
@@ -59,6 +61,10 @@ class Forbidden(HeadwayError):
 
 class NotFound(HeadwayError):
     status, code, type, title = 404, "not_found", "invalid_request_error", "Not found"
+
+
+class MethodNotAllowed(HeadwayError):
+    status, code, type, title = 405, "method_not_allowed", "invalid_request_error", "Method not allowed"
 
 
 class ActionRefused(HeadwayError):

@@ -14,7 +14,7 @@ class LabelScore(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """`confusion[true][predicted]` counts images, in the order of `labels`."""
+    """`confusion[true][predicted]` counts images, in the order of `labels`; empty for more than a hundred of them."""
 
     split: Split
     images: int

@@ -26,7 +26,8 @@ def checkpoint_id(job: str, number: int) -> str:
 def checkpoint_number(checkpoint: str, job: str) -> int | None:
     """The checkpoint's number within `job`, or None where the name is another job's or no name at all."""
     ulid, _, number = checkpoint.removeprefix("ftckpt-").rpartition("-")
-    return int(number) if f"ftjob-{ulid}" == job and number.isascii() and number.isdigit() else None
+    is_number = number.isascii() and number.isdigit() and len(number) < 10
+    return int(number) if f"ftjob-{ulid}" == job and is_number else None
 
 
 def model_id(job: str, suffix: str | None) -> str:

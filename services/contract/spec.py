@@ -42,7 +42,7 @@ class AskedHyperparameters(Strict):
     """As asked: each may be left out, and be "auto" wherever OpenAI allows it."""
 
     learning_rate: LearningRate | Auto | None = None
-    learning_rate_multiplier: Annotated[FiniteFloat, Field(gt=0, le=100_000)] | Auto | None = None
+    learning_rate_multiplier: Annotated[FiniteFloat, Field(ge=1e-12, le=100_000)] | Auto | None = None
     momentum: Momentum | None = None
     weight_decay: WeightDecay | None = None
     batch_size: BatchSize | Auto | None = None

@@ -4,8 +4,10 @@
 (names that climb out, links, bombs, encryption) refuses the whole archive; the sentence names the entry.
 """
 
+import errno
 import gzip
 import hashlib
+import os
 import stat
 import struct
 import tarfile
@@ -35,6 +37,19 @@ SPLITS: dict[str, Split] = {
     "testing": "test",
 }
 JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+# What the libraries raise on bytes that are no archive, or one that they do not know.
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    gzip.BadGzipFile,
+    struct.error,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # PKWARE's APPNOTE 4.3.7; its last two are the lengths of name and extra
 
@@ -75,17 +90,21 @@ def list_archive(path: Path) -> Listing:
 
 def _entries(path: Path) -> tuple[Path, list[Entry]]:
     with path.open("rb") as file:
-        head = file.read(512)
+        head = file.read(4)
     try:
         if head.startswith(b"PK"):
             return path, _checked(_zip_entries(path))
         if head.startswith(b"\x1f\x8b"):
             path = _plain_tar(path)
-        if tarfile.is_tarfile(path):
+        if _is_plain_tar(path):
             return path, _checked(_tar_entries(path))
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, struct.error) as error:
+    except DAMAGE as error:
         raise InvalidArchive(f"the archive is damaged or was cut off: {error}") from None
-    raise InvalidArchive("the file is not a zip, tar or tar.gz archive")
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a seek to where a damaged directory points; anything else is the disk's
+            raise
+        raise InvalidArchive("the archive is damaged: it points outside itself") from None
+    raise InvalidArchive("the file is not a zip, tar or tar.gz archive (other compressions are not taken)")
 
 
 def _checked(entries: Iterator[Entry]) -> list[Entry]:
@@ -94,10 +113,8 @@ def _checked(entries: Iterator[Entry]) -> list[Entry]:
     unpacked = 0
     for entry in entries:
         unpacked += entry.size
-        if len(kept) >= MAX_ENTRIES or unpacked > MAX_UNPACKED:
-            raise InvalidArchive(
-                f"the archive is too large: at most {MAX_ENTRIES} images and {MAX_UNPACKED} bytes unpacked"
-            )
+        if unpacked > MAX_UNPACKED:
+            raise InvalidArchive(f"the archive is too large: at most {MAX_UNPACKED} bytes unpacked")
         if entry.name in kept:
             raise InvalidArchive(f"the archive holds {entry.name!r} twice")
         kept[entry.name] = entry
@@ -108,19 +125,27 @@ def _checked(entries: Iterator[Entry]) -> list[Entry]:
 
 
 def _zip_entries(path: Path) -> Iterator[Entry]:
-    with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
-        if len(archive.infolist()) > MAX_ENTRIES:
-            raise InvalidArchive(f"the archive has {len(archive.infolist())} entries; at most {MAX_ENTRIES} are taken")
-        for info in archive.infolist():
-            _refuse_name(info.filename)
-            if info.is_dir():
-                continue
-            _refuse_zip_entry(info)
-            with archive.open(info) as content:  # reads to the end, so the CRC is checked too
-                sha256 = _sha256(content, info.filename, info.file_size)
-            yield Entry(
-                info.filename, _zip_offset(raw, info), info.compress_size, info.file_size, info.compress_type, sha256
-            )
+    with path.open("rb") as raw:
+        _refuse_many(_zip_count(raw))  # before the directory is read, which may itself be the bomb
+        yield from _zip_entries_of(zipfile.ZipFile(raw), raw)
+
+
+def _zip_entries_of(archive: zipfile.ZipFile, raw: IO[bytes]) -> Iterator[Entry]:
+    for info in archive.infolist():
+        _refuse_name(info.filename)
+        if info.is_dir():
+            continue
+        _refuse_zip_entry(info)
+        with archive.open(info) as content:  # reads to the end, so the CRC is checked too
+            sha256 = _sha256(content, info.filename, info.file_size)
+        offset = _zip_offset(raw, info)
+        yield Entry(info.filename, offset, info.compress_size, info.file_size, info.compress_type, sha256)
+
+
+def _zip_count(raw: IO[bytes]) -> int:
+    """How many entries the end of the directory claims; zip64's too, as the library reads it."""
+    record = zipfile._EndRecData(raw)  # type: ignore[attr-defined]
+    return int(record[zipfile._ECD_ENTRIES_TOTAL]) if record else 0  # type: ignore[attr-defined]
 
 
 def _refuse_zip_entry(info: zipfile.ZipInfo) -> None:
@@ -146,29 +171,41 @@ def _zip_offset(raw: IO[bytes], info: zipfile.ZipInfo) -> int:
 # --- tar ---------------------------------------------------------------------------------------------------------
 
 
+def _is_plain_tar(path: Path) -> bool:
+    try:
+        tarfile.open(path, "r:").close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
 def _tar_entries(path: Path) -> Iterator[Entry]:
+    count = 0
     with tarfile.open(path, "r:") as archive:
-        for member in archive:
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # else it keeps every one
+            _refuse_many(count := count + 1)
             _refuse_name(member.name)
-            if member.isdir():
-                continue
-            if not member.isreg() or member.issparse():
-                raise InvalidArchive(
-                    f"{member.name!r} is a link or a special file; an archive may hold only files and folders"
-                )
-            _refuse_size(member.name, member.size, member.size)
-            content = archive.extractfile(member)
-            assert content is not None  # it is a regular file
-            sha256 = _sha256(content, member.name, member.size)
-            yield Entry(member.name, member.offset_data, member.size, member.size, STORED, sha256)
+            if not member.isdir():
+                yield _tar_entry(archive, member)
         _refuse_cut_tar(path, archive.offset)
 
 
+def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+    if not member.isreg() or member.issparse():
+        raise InvalidArchive(f"{member.name!r} is a link or a special file; an archive may hold only files and folders")
+    _refuse_size(member.name, member.size, member.size)
+    content = archive.extractfile(member)
+    assert content is not None  # it is a regular file
+    sha256 = _sha256(content, member.name, member.size)
+    return Entry(member.name, member.offset_data, member.size, member.size, STORED, sha256)
+
+
 def _refuse_cut_tar(path: Path, end: int) -> None:
-    """A tar ends with blocks of zeros; without them it was cut between two entries."""
+    """A tar ends with a block of zeros; where another block stands, the library stopped at a damaged header."""
     with path.open("rb") as file:
-        file.seek(max(0, end - tarfile.BLOCKSIZE))
-        if not file.read().endswith(bytes(tarfile.BLOCKSIZE)):
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise InvalidArchive("the archive is damaged or was cut off: its end is missing")
 
 
@@ -182,13 +219,22 @@ def _plain_tar(path: Path) -> Path:
             if unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > packed * MAX_RATIO):
                 raise InvalidArchive(f"the archive unpacks to more than {MAX_RATIO} times its size: refused as a bomb")
             writer.write(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
     return plain
 
 
 # --- both --------------------------------------------------------------------------------------------------------
 
 
+def _refuse_many(count: int) -> None:
+    if count > MAX_ENTRIES:
+        raise InvalidArchive(f"the archive has too many entries: at most {MAX_ENTRIES} are taken")
+
+
 def _refuse_name(name: str) -> None:
+    if any(character < " " or "\ud800" <= character <= "\udfff" for character in name):
+        raise InvalidArchive(f"{name!r} is no name in UTF-8")
     parts = PurePosixPath(name).parts
     if "\\" in name or "\0" in name or name.startswith("/") or ".." in parts or (parts and ":" in parts[0][1:2]):
         raise InvalidArchive(f"{name!r} is not a plain relative path")

@@ -51,13 +51,17 @@ async def persistently(call: Callable[[], Awaitable[T]], *, seconds: float) -> T
     raise AssertionError("unreachable")
 
 
-def as_problem(error: Exception) -> StoreUnavailable | StoreFull:
-    """What a client is told of Redis' trouble."""
+def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
+    """What a client is told of Redis' trouble; None where the trouble is ours."""
     if isinstance(error, OutOfMemoryError):
         return StoreFull(
             "Redis has reached its maxmemory: delete old jobs, wait for them to expire, or raise maxmemory."
         )
-    return StoreUnavailable("Redis cannot be reached. Nothing was lost; try again shortly.")
+    if str(error).startswith("MISCONF"):
+        return StoreFull("Redis cannot write its append-only file: its disk is full or broken.")
+    if isinstance(error, AWAY):
+        return StoreUnavailable("Redis cannot be reached. Nothing was lost; try again shortly.")
+    return None
 
 
 async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:

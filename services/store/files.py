@@ -53,6 +53,12 @@ class FileStore:
     def delete(self, place: str) -> None:
         self.path(place).unlink(missing_ok=True)
 
+    def keep_only(self, place: str, name: str) -> None:
+        """Of the folders in `place`."""
+        for folder in self.path(place).iterdir():
+            if folder.name != name:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def delete_folder(self, place: str) -> None:
         shutil.rmtree(self.path(place), ignore_errors=True)
 

@@ -116,3 +116,19 @@ def test_a_keys_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None
     done = serve(Settings(data_dir=tmp_path, port=free_port(), api_keys_file=tmp_path / "missing"))
     assert done.returncode == 1
     assert "HEADWAY_API_KEYS_FILE" in done.stderr
+
+
+def test_with_keys_no_tenant_drains_the_workers_of_all(keyed: tuple[httpx.Client, dict[str, str]]) -> None:
+    client, keys = keyed
+    problem(client.post("/v1/workers/any/drain", headers=bearer(keys["ann"])), 403)
+
+
+def test_a_keys_file_that_breaks_while_we_run_leaves_the_keys_as_they_were(tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    key = auth.new_key(file, "ann")
+    keys = auth.Keys(file)
+    assert keys.tenant_of(key) == "ann"
+    file.write_text("broken")
+    assert keys.tenant_of(key) == "ann"
+    file.unlink()
+    assert keys.tenant_of(key) == "ann"

@@ -129,3 +129,14 @@ def test_equal_bytes_share_a_place_and_have_records_of_their_own(api: httpx.Clie
     assert first["id"] != second["id"]
     assert first["sha256"] == second["sha256"]
     assert api.get(f"/v1/files/{first['id']}/content").content == content
+
+
+def test_a_form_with_too_much_beside_its_file_is_cut(api: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for number in range(20_000):
+            yield b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % number
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    problem(api.post("/v1/files", content=endless(), headers=headers), 413)
+    headers = {"content-type": "multipart/form-data; boundary=" + "b" * 300}
+    problem(api.post("/v1/files", content=b"x", headers=headers), 400)

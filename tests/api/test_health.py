@@ -31,7 +31,9 @@ def test_the_docs_come_with_all_that_they_need(api: httpx.Client) -> None:
 
 def test_an_unknown_path_is_a_problem_like_any_other(api: httpx.Client) -> None:
     assert "/docs" in problem(api.get("/v2/files"), 404)["detail"]
-    assert api.delete("/healthz").status_code == 405
+    answer = api.delete("/healthz")
+    assert "DELETE" in problem(answer, 405)["detail"]
+    assert answer.headers["allow"] == "GET"
 
 
 def test_while_redis_is_away_submissions_get_503_and_nothing_is_half_made(short_folder: Path, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_the_place_in_line_is_told(api: httpx.Client, submit: Submit) -> None:
         ({"learning_rate": -1}, "learning_rate"),
         ({"momentum": 1}, "momentum"),
         ({"learning_rat": 0.1}, "learning_rat"),
+        ({"learning_rate_multiplier": 5e-324}, "learning_rate_multiplier"),
         ({"learning-rate": 0.1}, "learning-rate"),
         ({"num_labels": 1}, "num_labels"),
         ({"num_labels": "many"}, "num_labels"),
@@ -153,7 +154,9 @@ def test_a_job_that_is_not_there_is_404_whatever_its_name(api: httpx.Client, sub
         for path in ("", "/events", "/metrics", "/checkpoints"):
             problem(api.get(f"/v1/fine_tuning/jobs/{id}{path}"), 404)
         problem(api.post(f"/v1/fine_tuning/jobs/{id}/cancel"), 404)
-    problem(api.get(f"/v1/fine_tuning/jobs/{real}/checkpoints/ftckpt-x/content"), 404)
+    ulid = real.removeprefix("ftjob-")
+    for checkpoint in ("ftckpt-x", f"ftckpt-{ulid}-0", f"ftckpt-{ulid}-{'9' * 5000}", f"ftckpt-{ulid}-²"):
+        problem(api.get(f"/v1/fine_tuning/jobs/{real}/checkpoints/{checkpoint}/content"), 404)
     problem(api.get(f"/v1/models/ft:resnet18::{real.removeprefix('ftjob-')}/content"), 404)
 
 

@@ -145,9 +145,10 @@ def test_the_list_is_newest_first_and_pages_by_id(api: httpx.Client, job: str, w
     rest = api.get(path, params={"after": page["data"][-1]["id"]}).json()
     assert rest["data"][0]["message"] == "one"
     assert rest["has_more"] is False
+    assert api.get(path, params={"after": "0-0"}).json()["data"] == []
 
 
-@pytest.mark.parametrize("params", [{"after": "x"}, {"stream": "true", "last_event_id": "1-"}])
+@pytest.mark.parametrize("params", [{"after": "x"}, {"after": "1-0\n"}, {"stream": "true", "last_event_id": "1-"}])
 def test_what_is_no_event_id_is_refused_by_name(api: httpx.Client, job: str, params: dict[str, Any]) -> None:
     refused = problem(api.get(f"/v1/fine_tuning/jobs/{job}/events", params=params), 422)
     assert refused["error"]["param"] in params

@@ -147,3 +147,22 @@ def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
         os.close(terminal)
     log = (tmp_path / "logs" / "store.log").read_text()
     assert "Valkey is now ready to exit, bye bye" in log
+
+
+def test_a_worker_that_dies_during_the_sample_ends_it_with_a_sentence(tmp_path: Path) -> None:
+    port = free_port()
+    with up(tmp_path, port, "--exit-after-sample", workers=1) as process:
+        wait_until(lambda: serving(port))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            jobs = wait_until(lambda: client.get("/v1/fine_tuning/jobs").json()["data"], seconds=60)
+            assert jobs
+            os.kill(client.get("/v1/workers").json()["data"][0]["pid"], signal.SIGKILL)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "The worker-1 ended with -9" in output
+
+
+def test_the_sample_needs_a_worker(tmp_path: Path) -> None:
+    done = headway("up", "--sample", "--workers", "0", "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "--workers 0" in done.stderr

@@ -106,6 +106,13 @@ def test_a_killed_worker_leaves_no_trainer_and_its_job_ends_once_on_its_curve(
     told, wanted = train_loss(client, job), train_loss(client, undisturbed)
     assert told["step"] == wanted["step"] == list(range(1, 9001))
     assert told["value"] == pytest.approx(wanted["value"], abs=1e-6)
+    validations, wanted_validations = (_series(client, id)["val_loss"] for id in (job, undisturbed))
+    assert validations["step"] == wanted_validations["step"]  # nor is a validation told twice
+    assert validations["value"] == pytest.approx(wanted_validations["value"], abs=1e-6)
+
+
+def _series(client: httpx.Client, job: str) -> dict[str, Any]:
+    return dict(client.get(f"{JOBS}/{job}/metrics").json()["series"])
 
 
 def test_a_killed_trainer_is_started_again_from_its_checkpoint(

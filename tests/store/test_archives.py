@@ -162,3 +162,61 @@ def test_the_same_name_twice_is_refused(tmp_path: Path) -> None:
         for _ in range(2):
             archive.addfile(tarfile.TarInfo("circle/1.png"))
     assert "twice" in refused(tmp_path, content.getvalue())
+
+
+def test_a_tar_with_a_damaged_header_in_its_middle_is_refused(tmp_path: Path) -> None:
+    whole = bytearray(tarred(shapes(10)))
+    with tarfile.open(fileobj=io.BytesIO(bytes(whole))) as archive:
+        tenth = archive.getmembers()[9]
+    whole[tenth.offset + 5] ^= 0xFF
+    assert "damaged" in refused(tmp_path, bytes(whole))
+
+
+def test_folders_count_as_entries_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 10)
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for number in range(11):
+            folder = tarfile.TarInfo(f"folder-{number}")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+    assert "at most 10" in refused(tmp_path, content.getvalue())
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    content = tarred({"cafX/1.png": b"x"}).replace(b"cafX", b"caf\xe9")
+    fixed = bytearray(content)
+    checksum = sum(fixed[:148]) + 8 * 32 + sum(fixed[156:512])
+    fixed[148:156] = b"%06o\0 " % checksum
+    assert "UTF-8" in refused(tmp_path, bytes(fixed))
+
+
+def test_names_in_any_script_are_taken(tmp_path: Path) -> None:
+    files = {"貓/1.png": b"x", "chien é/photo\u202f2.png": b"y"}
+    for pack in (zipped, tarred):
+        assert {i.label for i in images_of(written(tmp_path / "upload", pack(files)))} == {"貓", "chien é"}
+
+
+@pytest.mark.parametrize("offset", [4, 6, 8])
+def test_a_zip_of_another_kind_is_refused_and_not_an_error_of_ours(tmp_path: Path, offset: int) -> None:
+    """Version needed, flags, method: in the local header and in the directory, which has them two bytes on."""
+    whole = bytearray(zipped({"circle/1.png": b"x"}))
+    directory = whole.index(b"PK\x01\x02")
+    whole[offset] = whole[directory + offset + 2] = 0x63
+    assert refused(tmp_path, bytes(whole))
+
+
+def test_a_directory_that_points_outside_is_refused(tmp_path: Path) -> None:
+    whole = bytearray(zipped({"circle/1.png": b"x"}))
+    end = whole.index(b"PK\x05\x06")
+    for position in range(end + 4, end + 22):
+        harmed = bytearray(whole)
+        harmed[position] ^= 0xFF
+        try:
+            list_archive(written(tmp_path / "upload", bytes(harmed)))
+        except InvalidArchive:
+            continue
+
+
+def test_other_compressions_say_which_are_taken(tmp_path: Path) -> None:
+    assert "zip, tar or tar.gz" in refused(tmp_path, tarred(IMAGES, "w:bz2"))

@@ -341,3 +341,13 @@ async def test_a_forgotten_job_leaves_no_key(store: Store) -> None:
     await store.leases.finish(claim, "{}", "done", "{}")
     await store.forget(await record(store, claim.job))
     assert await store.redis.keys("*") == []
+
+
+async def test_a_validation_is_known_to_have_been_told(store: Store) -> None:
+    claim = await claimed(store)
+    points = [Point("train_loss", 5, 0.5), Point("val_loss", 5, 0.4), Point("val_accuracy", 5, 0.9)]
+    await store.events.emit(claim, 1, [], points, {})
+    await store.leases.release(claim, "released", "drained", counts=False)
+    again = await store.leases.claim(claim.job, owner())
+    assert again is not None
+    assert (again.last_step, again.last_val_step) == (5, 5)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from services.contract.ids import new_id
+from services.contract.job import Worker
 from services.contract.transitions import Action, Status
 from services.reaper import Reaper
 from services.settings import Settings
@@ -73,3 +74,36 @@ async def test_what_a_broken_upload_left_is_swept_after_a_day(store: Store, sett
     os.utime(store.files.bytes.path("local/incoming/old"), (0, 0))
     await Reaper(store, settings).one_pass()
     assert [path.name for path in store.files.bytes.path("local/incoming").iterdir()] == ["new"]
+
+
+async def test_a_full_redis_stops_neither_the_reaper_nor_a_heartbeat(store: Store, settings: Settings) -> None:
+    id = await created(store)
+    await store.leases.claim(id, owner())
+    reaper = Reaper(store, settings)
+    await store.redis.config_set("maxmemory", "1mb")
+    try:
+        assert await reaper._is_my_turn()
+        await reaper.one_pass(shift=LEASE + 1)
+        assert await store.workers.report(worker("w")) is False
+        assert await store.workers.ask_to_drain("w")
+        assert await store.workers.report(worker("w")) is True
+    finally:
+        await store.redis.config_set("maxmemory", "0")
+    assert await status(store, id) is Status.QUEUED
+    assert not await store.workers.ask_to_drain("nobody")
+
+
+def worker(id: str) -> Worker:
+    return Worker(
+        id=id,
+        device="cpu",
+        kind="cpu",
+        status="idle",
+        job=None,
+        started_at=0,
+        seen_at=int(time.time()),
+        host="h",
+        pid=1,
+        version="0",
+        preflight=[],
+    )

@@ -112,3 +112,15 @@ def _examples(paths: ArchivePaths) -> list[Example]:
         job="", tenant="", training=paths, labels=["circle", "square"], num_labels=2, split=0.0, cache="", out=""
     )
     return dataset.load(spec).train
+
+
+def test_of_two_images_of_one_name_only_the_unreadable_one_gets_a_tombstone(
+    archive: Callable[[bytes], ArchivePaths], random_backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    good = _examples(
+        archive(zipped({"circle/1.png": png(shape("circle", 1)), "square/1.png": png(shape("square", 1))}))
+    )
+    bad = _examples(archive(zipped({"circle/1.png": b"no image", "square/1.png": png(shape("square", 2))})))
+    cache = FeatureCache(tmp_path)
+    extract([*good, *bad], random_backbone, CPU, cache, each=lambda batch: None)
+    assert [cache.is_readable(example.key) for example in (*good, *bad)] == [True, True, False, True]

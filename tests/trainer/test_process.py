@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -176,6 +177,14 @@ def test_too_many_unreadable_images_fail_the_job(archive: Archive, trainer_spec:
     assert "circle/broken.png" in found.message
 
 
+def test_copies_of_an_unreadable_image_count_as_often_as_they_lie_there(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    files = shapes(12) | {f"circle/broken-{copy}.png": b"the same" for copy in range(2)}
+    for _ in range(2):  # cold, then from the tombstone
+        assert failure(run_trainer(trainer_spec(archive(zipped(files))))).code == "data_unreadable"
+
+
 def test_an_image_of_too_many_pixels_is_not_decoded(archive: Archive, trainer_spec: MakeSpec, run_trainer: Run) -> None:
     content = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(content, "png")
@@ -189,7 +198,8 @@ def test_weights_that_cannot_be_had_fail_the_job_and_say_how_to_provide_them(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
 ) -> None:
     training = archive(zipped(shapes(2)))
-    for bad in (tmp_path / "missing.pth", Path(training.data)):
+    torch.save([1, 2, 3], tmp_path / "list.pth")
+    for bad in (tmp_path / "missing.pth", Path(training.data), tmp_path / "list.pth"):
         found = failure(run_trainer(trainer_spec(training, weights=str(bad))))
         assert found.code == "weights_unavailable"
         assert "HEADWAY_WEIGHTS=" in found.message

@@ -1,10 +1,12 @@
 """`python -m workers.trainer < spec.json`: one attempt at a job, from images to an exported model."""
 
+import errno
 import os
 import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 
@@ -110,17 +112,14 @@ def _extract(
     """Every image's features into the cache, with the progress told and unreadable images named."""
     examples = data.all
     lacking = {example.key for example in examples if example.key not in cache}
-    unreadable = {
-        e.image.path: "known from an earlier job" for e in examples if e.key in cache and not cache.is_readable(e.key)
-    }
-    _refuse_if_too_many(unreadable, len(examples))
+    known = {e.key: "known from an earlier job" for e in examples if e.key in cache and not cache.is_readable(e.key)}
+    losses = Unreadable(examples, known)
     began, told, done = time.monotonic(), 0.0, 0
 
     def each(batch: features.Batch) -> None:
         nonlocal told, done
         done += len(batch.examples)
-        unreadable.update(batch.unreadable)
-        _refuse_if_too_many(unreadable, len(examples))
+        losses.add(batch.unreadable)
         if time.monotonic() - told >= TELL_EVERY or done == len(lacking):
             told = time.monotonic()
             report.say(PhaseLine(progress=_features_progress(done, len(lacking), told - began)))
@@ -131,12 +130,48 @@ def _extract(
         report.say(PhaseLine(progress=_features_progress(0, len(lacking), 0.0)))
     features.extract(examples, body, device, cache, each=each)
     seconds = time.monotonic() - began
-    told_last = _features_progress(done, len(lacking), seconds)
     cached = sum(example.key not in lacking for example in examples)
     message = f"Features of {len(examples)} images: {cached} cached, {done} computed in {seconds:.1f} s."
-    report.say(PhaseLine(progress=told_last, message=message))
-    if unreadable:
-        report.say(_unreadable_warning(unreadable, len(examples)))
+    report.say(PhaseLine(progress=_features_progress(done, len(lacking), seconds), message=message))
+    if losses.reasons:
+        report.say(losses.warning())
+
+
+class Unreadable:
+    """The images of a job that cannot be decoded: by content, so that copies count as often as they lie there."""
+
+    def __init__(self, examples: list[Example], reasons: dict[bytes, str]) -> None:
+        self._examples, self.reasons = examples, reasons
+        self._copies = Counter(example.key for example in examples)
+        self._refuse_if_too_many()
+
+    def add(self, reasons: dict[bytes, str]) -> None:
+        """Raises DataUnreadable as soon as they are certainly too many."""
+        self.reasons |= reasons
+        self._refuse_if_too_many()
+
+    def warning(self) -> WarningLine:
+        named = {example.image.path: self.reasons[example.key] for example in self._affected()[:NAMED]}
+        message = f"{self._count()} of {len(self._examples)} images cannot be read and are left out: {self._names()}."
+        return WarningLine(message=message, data={"unreadable": named, "count": self._count()})
+
+    def _refuse_if_too_many(self) -> None:
+        if self._count() > UNREADABLE_SHARE * len(self._examples):
+            raise DataUnreadable(
+                f"More than {UNREADABLE_SHARE:.0%} of {len(self._examples)} images cannot be read, "
+                f"among them {self._names()}."
+            )
+
+    def _count(self) -> int:
+        return sum(self._copies[key] for key in self.reasons)
+
+    def _affected(self) -> list[Example]:
+        return [example for example in self._examples if example.key in self.reasons]
+
+    def _names(self) -> str:
+        names = [example.image.path for example in self._affected()]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(names[:NAMED]) + more
 
 
 def _features_progress(done: int, total: int, seconds: float) -> Progress:
@@ -149,25 +184,6 @@ def _features_progress(done: int, total: int, seconds: float) -> Progress:
         images_per_second=rate and round(rate, 1),
         eta_seconds=rate and round((total - done) / rate, 1),
     )
-
-
-def _refuse_if_too_many(unreadable: dict[str, str], total: int) -> None:
-    if len(unreadable) > UNREADABLE_SHARE * total:
-        raise DataUnreadable(
-            f"More than {UNREADABLE_SHARE:.0%} of {total} images cannot be read, among them {_names(unreadable)}."
-        )
-
-
-def _unreadable_warning(unreadable: dict[str, str], total: int) -> WarningLine:
-    named = dict(list(unreadable.items())[:NAMED])
-    message = f"{len(unreadable)} of {total} images cannot be read and are left out: {_names(unreadable)}."
-    return WarningLine(message=message, data={"unreadable": named, "count": len(unreadable)})
-
-
-def _names(unreadable: dict[str, str]) -> str:
-    names = list(unreadable)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def _table(examples: list[Example], cache: features.FeatureCache) -> Table:
@@ -197,9 +213,9 @@ def _evaluate(spec: TrainerSpec, state: State, val: Table, test: Table, report: 
 def _as_failure(error: Exception) -> JobFailure:
     if isinstance(error, JobFailure):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
         return OutOfMemory("The device ran out of memory. Use another device, or one that nothing else uses.")
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull("The worker's disk is full: free space under its data folder.")
     return InternalError("The trainer met an error that it does not know; the worker's log has the details.")
 

@@ -19,6 +19,7 @@ def open_device(name: str) -> torch.device:
     """The device, once a tensor has been there and back. Raises DeviceUnavailable."""
     try:
         device = torch.device(name)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # "fp32" means fp32
         torch.ones(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without CUDA
         raise DeviceUnavailable(f"The device {name} cannot be used: {str(error).splitlines()[0]}") from None

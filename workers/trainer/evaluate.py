@@ -38,28 +38,30 @@ def evaluate(head: nn.Linear, table: Table, labels: list[str], split: Split) -> 
     loss, accuracy = loss_and_accuracy(head, table)
     predicted = head(table.features).argmax(1)  # (n,)
     n = head.out_features
-    confusion = torch.bincount(table.labels * n + predicted, minlength=n * n).reshape(n, n)  # (true, predicted)
+    hits = torch.bincount(table.labels[table.labels == predicted], minlength=n).tolist()  # (C,)
+    images = torch.bincount(table.labels, minlength=n).tolist()  # (C,)
+    claims = torch.bincount(predicted, minlength=n).tolist()  # (C,)
     return Evaluation(
         split=split,
         images=len(table),
         loss=loss,
         accuracy=accuracy,
-        labels=[_score(label, index, confusion) for index, label in enumerate(labels)],
-        confusion=confusion.tolist() if n <= CONFUSION_CAP else [],
+        labels=[_score(*of_label) for of_label in zip(labels, hits, images, claims, strict=True)],
+        confusion=_confusion(table.labels, predicted, n) if n <= CONFUSION_CAP else [],
     )
 
 
-def _score(label: str, index: int, confusion: torch.Tensor) -> LabelScore:
+def _confusion(true: torch.Tensor, predicted: torch.Tensor, n: int) -> list[list[int]]:
+    """(C, C): counts by true label, then by predicted."""
+    counts: list[list[int]] = torch.bincount(true * n + predicted, minlength=n * n).reshape(n, n).tolist()
+    return counts
+
+
+def _score(label: str, hits: int, images: int, claims: int) -> LabelScore:
     """Zero where a ratio has no denominator, as scikit-learn has it."""
-    hits, images = int(confusion[index, index]), int(confusion[index].sum())
-    precision, recall = _ratio(hits, int(confusion[:, index].sum())), _ratio(hits, images)
-    return LabelScore(
-        label=label,
-        images=images,
-        precision=precision,
-        recall=recall,
-        f1=_ratio(2 * precision * recall, precision + recall),
-    )
+    precision, recall = _ratio(hits, claims), _ratio(hits, images)
+    f1 = _ratio(2 * precision * recall, precision + recall)
+    return LabelScore(label=label, images=images, precision=precision, recall=recall, f1=f1)
 
 
 def _ratio(part: float, whole: float) -> float:

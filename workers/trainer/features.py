@@ -76,8 +76,11 @@ class FeatureCache:
         body = b"".join(keys) + np.array(readable, "<u4").tobytes() + rows.numpy().astype("<f4").tobytes()
         path = self._folder / f"{uuid.uuid4().hex}.features"
         draft = path.with_suffix(".draft")
-        draft.write_bytes(HEADER.pack(MAGIC, len(keys), DIM, zlib.crc32(body), 0) + body)
-        draft.replace(path)
+        try:
+            draft.write_bytes(HEADER.pack(MAGIC, len(keys), DIM, zlib.crc32(body), 0) + body)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
         self._open(path)
 
     def _open(self, path: Path) -> None:
@@ -114,11 +117,11 @@ class Batch:
 
     examples: list[Example]
     pixels: torch.Tensor
-    unreadable: dict[str, str]  # why, by path
+    unreadable: dict[Key, str]  # why
 
     @property
     def readable(self) -> list[bool]:
-        return [example.image.path not in self.unreadable for example in self.examples]
+        return [example.key not in self.unreadable for example in self.examples]
 
 
 def extract(
@@ -151,7 +154,7 @@ def _decoded(examples: Iterable[Example]) -> Iterator[Batch]:
             try:
                 batch.pixels[place] = pixels(example.read())
             except Unreadable as error:
-                batch.unreadable[example.image.path] = str(error)
+                batch.unreadable[example.key] = str(error)
         yield batch
 
 

@@ -110,15 +110,18 @@ class Training:
         self._note(place.step + 1, loss.item())
 
     def _note(self, step: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            self._report.flush(self.progress())
-            raise LossDiverged(
-                f"The loss is no longer finite at step {step}. Lower learning_rate (it is {self._hp.learning_rate}) "
-                'or momentum, or set feature_scaling to "standard".'
-            )
+        self._refuse_diverged(loss, "loss", step)
         self._state.place = self._state.place.moved(step=step, train_loss=loss)
         if self._report.step(step, loss):
             self._report.flush(self.progress())
+
+    def _refuse_diverged(self, loss: float, what: str, step: int) -> None:
+        if not math.isfinite(loss):
+            self._report.flush(self.progress())
+            raise LossDiverged(
+                f"The {what} is no longer finite at step {step}. Lower learning_rate (it is {self._hp.learning_rate}) "
+                'or momentum, or set feature_scaling to "standard".'
+            )
 
     def _close_epoch(self, epoch: int) -> None:
         self._state.place = self._state.place.moved(epoch=epoch + 1, batch=0)
@@ -134,6 +137,7 @@ class Training:
         """Judge the head on the held-out images; whether it is the best so far."""
         assert self._val is not None
         loss, accuracy = loss_and_accuracy(self._state.head, self._val)
+        self._refuse_diverged(loss, "validation loss", self._state.place.step)
         place = self._state.place.moved(val_loss=loss, val_accuracy=accuracy)
         plan = self._spec.early_stopping
         improved = is_better(

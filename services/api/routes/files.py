@@ -7,6 +7,7 @@ from services.api.deps import After, Limit, OwnFile, Tenant, TheSettings, TheSto
 from services.api.pages import Page, page
 from services.api.uploads import receive
 from services.api.views import file_view
+from services.contract.errors import NotFound
 from services.contract.job import File
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -61,5 +62,7 @@ async def file(record: OwnFile) -> File:
 @router.get("/{file_id}/content")
 async def content(record: OwnFile, store: TheStore) -> FileResponse:
     """The bytes as they were uploaded."""
-    place = record.data.removesuffix(".tar")
-    return FileResponse(store.files.bytes.path(place), filename=record.filename, media_type="application/octet-stream")
+    path = store.files.bytes.path(record.data.removesuffix(".tar"))
+    if not path.exists():
+        raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id")
+    return FileResponse(path, filename=record.filename, media_type="application/octet-stream")

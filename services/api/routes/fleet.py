@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from services.api.deps import Tenant, TheStore
+from services.api.deps import Tenant, TheKeys, TheStore
 from services.api.pages import Page, page
-from services.contract.errors import NotFound
+from services.contract.errors import Forbidden, NotFound
 from services.contract.job import Worker
 
 router = APIRouter(prefix="/v1/workers", tags=["fleet"])
@@ -17,8 +17,10 @@ async def workers(tenant: Tenant, store: TheStore) -> Page[Worker]:
 
 
 @router.post("/{worker_id}/drain")
-async def drain(worker_id: str, tenant: Tenant, store: TheStore) -> Worker:
-    """Ask a worker to hand its job on after a checkpoint, and to end."""
+async def drain(worker_id: str, tenant: Tenant, store: TheStore, keys: TheKeys) -> Worker:
+    """Ask a worker to hand its job on after a checkpoint, and to end. With keys set, only a SIGTERM does."""
+    if keys is not None:
+        raise Forbidden("The workers are shared by all tenants: a key does not give the right to drain one.")
     if not await store.workers.ask_to_drain(worker_id):
         raise NotFound(f"There is no worker {worker_id}.", param="worker_id")
     found = [worker for worker in await store.workers.all() if worker.id == worker_id]
