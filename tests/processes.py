@@ -20,3 +20,12 @@ def arguments(pid: int) -> str:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def child_of_this_test(module: str, port: int) -> psutil.Process:
+    """The process of `module` that serves `port`, among those that this one started."""
+    return next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if module in arguments(child.pid) and child.environ().get("HEADWAY_PORT") == str(port)
+    )

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.api import auth
 from services.api.streams import Streams
@@ -41,10 +42,16 @@ def _keys(request: Request) -> auth.Keys | None:
 TheKeys = Annotated[auth.Keys | None, Depends(_keys)]
 
 
-async def _tenant(request: Request, keys: TheKeys) -> str:
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Depends(HTTPBearer(auto_error=False, description="Needed where HEADWAY_API_KEYS_FILE is set.")),
+]
+
+
+async def _tenant(keys: TheKeys, bearer: Bearer) -> str:
     if keys is None:
         return auth.LOCAL_TENANT
-    return auth.tenant_by_header(keys, request.headers.get("authorization"))
+    return auth.tenant_by_key(keys, bearer.credentials if bearer else None)
 
 
 Tenant = Annotated[str, Depends(_tenant)]
