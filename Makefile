@@ -4,7 +4,8 @@ BIN := .venv/bin
 ARGS ?=
 # PyTorch's CPU-only builds are some 5 GB smaller: give the index that pytorch.org's "Get started" names for them.
 TORCH_INDEX ?=
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.txt \
+  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: help install up test lint format types bench lock
 
@@ -44,7 +45,6 @@ lock: .venv/.dev ## write requirements.txt anew, for every platform
 
 .venv/.run: .venv/.made pyproject.toml requirements.txt
 	@echo "Installing (torch is large: this takes a minute or more the first time) …"
-	@$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch torchvision)
 	@$(PIP) -e '.[worker]' && touch $@
 
 .venv/.dev: .venv/.run
