@@ -100,6 +100,17 @@ async def main() -> None:
             log.info("stopped")
 
 
+async def check() -> int:
+    """Whether this reaper can reach what it reaps: what a container's health check asks."""
+    async with open_store(settings(), patience=0) as store:
+        try:
+            await store.redis.ping()
+        except RedisError as error:
+            print(f"Redis cannot be used: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
 if __name__ == "__main__":
     tether.hold_if_asked()
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(check() if "--check" in sys.argv[1:] else main()))

@@ -187,8 +187,13 @@ def _refusal(report: list[dict[str, Any]]) -> str:
 
 async def check() -> int:
     """Whether a worker of this host reports itself: what a container's health check asks."""
-    async with open_store(settings()) as store:
-        return int(socket.gethostname() not in {worker.host for worker in await store.workers.all()})
+    async with open_store(settings(), patience=0) as store:
+        try:
+            hosts = {worker.host for worker in await store.workers.all()}
+        except RedisError as error:
+            print(f"Redis cannot be used: {error}", file=sys.stderr)
+            return 1
+    return int(socket.gethostname() not in hosts)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ from typing import Any, TypeAlias, TypeVar
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from services.contract.errors import StoreFull, StoreUnavailable
@@ -66,7 +73,11 @@ def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
 
 async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
     """Why this Redis must not hold jobs, if so: read from INFO, as managed services block CONFIG."""
-    info = await redis.info("everything")
+    try:
+        info = await redis.info("everything")
+    except (AuthenticationError, ResponseError) as error:
+        said = str(error).split(". ")[0]
+        return f"Redis refuses the connection: {said}. Check HEADWAY_REDIS_URL, with its user and password."
     major = int(str(info["redis_version"]).split(".")[0])
     if major < 7:
         return f"Redis {info['redis_version']} is too old: Headway needs Redis 7 or Valkey."

@@ -29,7 +29,7 @@ def answers(socket_path: Path) -> bool:
             connection.settimeout(1.0)
             connection.connect(str(socket_path))
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
 

@@ -61,3 +61,12 @@ async def test_a_call_is_made_again_while_redis_is_away_and_no_longer() -> None:
 
 async def _away() -> None:
     raise AWAY[0]
+
+
+async def test_a_redis_that_wants_a_password_says_so_in_a_sentence(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "locked.sock", tmp_path, "--requirepass", "secret") as url:
+        for wrong in (url, url.replace("unix://", "unix://:guess@")):
+            refused = await refusal(wrong) or ""
+            assert "Redis refuses the connection" in refused
+            assert "HEADWAY_REDIS_URL" in refused
+        assert await refusal(url.replace("unix://", "unix://:secret@")) is None
