@@ -1,6 +1,7 @@
 """One way to reach Redis: short timeouts, no hidden retries, and the check that it will not lose what it is given."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -8,14 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TimeoutError,
-)
+from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, TimeoutError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from services.contract.errors import StoreFull, StoreUnavailable
@@ -28,6 +22,8 @@ Redis: TypeAlias = Any
 
 SOCKET_TIMEOUT = 3.0  # redis-py's own default retries hung 58 s on a half-open socket (measured); retrying is ours
 AWAY = (ConnectionError, TimeoutError, ReadOnlyError)  # a replica after failover is away for our purpose
+
+REFUSES = re.compile("HELLO must be|AUTH|invalid username-password")  # redis-py makes connection errors of these too
 
 
 def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
@@ -75,7 +71,9 @@ async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
     """Why this Redis must not hold jobs, if so: read from INFO, as managed services block CONFIG."""
     try:
         info = await redis.info("everything")
-    except (AuthenticationError, ResponseError) as error:
+    except RedisError as error:
+        if isinstance(error, AWAY) and not REFUSES.search(str(error)):
+            raise
         said = str(error).split(". ")[0]
         return f"Redis refuses the connection: {said}. Check HEADWAY_REDIS_URL, with its user and password."
     major = int(str(info["redis_version"]).split(".")[0])
