@@ -84,6 +84,7 @@ class Supervisor:
         self._progress = Progress()
         self._batch = 0
         self._began = time.monotonic()
+        self._is_over = False
 
     async def run(self) -> None:
         """Raises Fenced or RedisError where the attempt's end can no longer be said: the reaper will say it."""
@@ -100,8 +101,9 @@ class Supervisor:
             await self._relay()
             await self._say_end(await self._child.wait())
         finally:
+            self._is_over = True  # redis-py may take the cancellation for an error of the connection
             renewal.cancel()
-            self._child.kill()
+            await asyncio.gather(renewal, return_exceptions=True)
 
     # --- the spec ------------------------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Supervisor:
         guard = loop.call_at(self._claim.sent + LEASE - LEASE_MARGIN, self._child.kill)
         away = False
         try:
-            while not self._is_out_of_time():
+            while not self._is_over and not self._is_out_of_time():
                 sent = loop.time()
                 try:
                     wish = await self._store.leases.renew(self._claim)

@@ -5,6 +5,7 @@ That package retries a POST by itself, without a key, but counts its tries in `x
 
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ async def _reserve(headers: Mapping[str, str], body: Any, tenant: str, submissio
     digest = _sha256(json.dumps(body, sort_keys=True))
     if (key := headers.get("idempotency-key")) is not None:
         return await _by_key(key, digest, tenant, submissions)
-    if (tries := headers.get("x-stainless-retry-count", "")).isdecimal():
+    if re.fullmatch("[0-9]{1,3}", tries := headers.get("x-stainless-retry-count", "")):
         name = _sha256(f"{headers.get('authorization')} {digest}")
         return await submissions.reserve(tenant, name, digest, seconds=BY_BODY, anew=int(tries) == 0)
     return None

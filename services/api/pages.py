@@ -5,7 +5,17 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from services.contract.errors import InvalidRequest
+from services.contract.ids import is_id
+
 T = TypeVar("T", bound=BaseModel)
+
+
+def cursor(after: str | None, prefix: str) -> str | None:
+    """`after`, once it is an id of this list. Raises InvalidRequest."""
+    if after is not None and not is_id(after, prefix):
+        raise InvalidRequest(f"after: no {prefix} id; give the last_id of the page before", param="after")
+    return after
 
 
 class Page(BaseModel, Generic[T]):

@@ -58,9 +58,13 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
     """The first field that is wrong, by name; all of them in `errors`."""
     assert isinstance(error, RequestValidationError)
-    found = [{"param": _param(e["loc"]), "message": _message(e)} for e in error.errors()]
+    found = [
+        {"param": e.get("ctx", {}).get("param") or _param(e["loc"]), "message": _message(e)} for e in error.errors()
+    ]
     if error.errors()[0]["type"] == "json_invalid":
         return problem(errors.BadRequest(f"The body is no JSON: {error.errors()[0]['ctx']['error']}."))
+    if error.errors()[0]["loc"] == ("body",) and error.errors()[0]["type"] != "conflict":
+        return problem(errors.InvalidRequest("Send a JSON object, with the header Content-Type: application/json."))
     first = found[0]
     message = f"{first['param']}: {first['message']}" if first["param"] else first["message"]
     return problem(errors.InvalidRequest(message, param=first["param"] or None, errors=found))
@@ -74,6 +78,10 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
         )
     if error.status_code == 405:
         return problem(errors.MethodNotAllowed(f"{request.url.path} does not take {request.method}."), error.headers)
+    if "parsing the body" in str(error.detail):
+        return problem(
+            errors.BadRequest("The body is no JSON that can be read: UTF-8, numbers of a sane length, few levels.")
+        )
     return problem(errors.BadRequest(str(error.detail)))
 
 

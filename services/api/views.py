@@ -24,6 +24,11 @@ from services.store.jobs import Record
 def job_view(record: Record, place: Place | None) -> Job:
     spec, hp = record.spec, record.spec.hyperparameters
     failed = record.status is Status.FAILED
+    openai = OpenAIHyperparameters(
+        n_epochs=hp.n_epochs,
+        batch_size=hp.batch_size,
+        learning_rate_multiplier=hp.learning_rate / BASE_LEARNING_RATE,
+    )
     return Job(
         id=record.id,
         created_at=record.created_at,
@@ -43,13 +48,9 @@ def job_view(record: Record, place: Place | None) -> Job:
         split=spec.split,
         num_labels=spec.num_labels,
         labels=spec.labels,
-        hyperparameters=OpenAIHyperparameters(
-            n_epochs=hp.n_epochs,
-            batch_size=hp.batch_size,
-            learning_rate_multiplier=hp.learning_rate / BASE_LEARNING_RATE,
-        ),
+        hyperparameters=openai,
         resolved_hyperparameters=hp,
-        method=EchoedMethod(supervised=EchoedMethod.Supervised(hyperparameters=hp)),
+        method=EchoedMethod(supervised=EchoedMethod.Supervised(hyperparameters=hp.model_dump() | openai.model_dump())),
         feature_scaling=spec.feature_scaling,
         precision=spec.precision,
         early_stopping=spec.early_stopping,

@@ -137,6 +137,8 @@ def _start_store(stack: Stack, stop: ExitStack) -> Settings:
 
 def _start(stack: Stack, stop: ExitStack, name: str, arguments: list[str]) -> None:
     log = _made_folder(stack.settings.data_dir / "logs") / f"{name}.log"
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))  # of the start before
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, *arguments, "--tethered"],

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from services.contract.dataset import Contents
 from services.contract.evaluation import Evaluation
 from services.contract.events import CheckpointMetrics, Progress
-from services.contract.spec import AskedHyperparameters, CheckpointPlan, EarlyStopping, Hyperparameters, Limits
+from services.contract.spec import CheckpointPlan, EarlyStopping, Hyperparameters, Limits
 from services.contract.transitions import Action, Status
 
 
@@ -56,7 +56,7 @@ class OpenAIHyperparameters(BaseModel):
 
 class EchoedMethod(BaseModel):
     class Supervised(BaseModel):
-        hyperparameters: AskedHyperparameters | Hyperparameters
+        hyperparameters: dict[str, Any]
 
     type: Literal["supervised"] = "supervised"
     supervised: Supervised

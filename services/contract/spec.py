@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 LearningRate = Annotated[FiniteFloat, Field(gt=0, le=1000)]
 Momentum = Annotated[FiniteFloat, Field(ge=0, lt=1)]
@@ -19,6 +20,11 @@ Auto = Literal["auto"]
 
 BASE_LEARNING_RATE = 1e-2  # what OpenAI's `learning_rate_multiplier` multiplies
 DEFAULT_SPLIT = 0.2
+
+
+def conflict(param: str, message: str) -> PydanticCustomError:
+    """Fields that contradict each other; `param` is the one to mend."""
+    return PydanticCustomError("conflict", "{message}", {"param": param, "message": message})
 
 
 class Strict(BaseModel):
@@ -52,7 +58,7 @@ class AskedHyperparameters(Strict):
     @model_validator(mode="after")
     def _one_learning_rate(self) -> Self:
         if self.learning_rate is not None and self.learning_rate_multiplier is not None:
-            raise ValueError("give learning_rate or learning_rate_multiplier, not both")
+            raise conflict("learning_rate", "give learning_rate or learning_rate_multiplier, not both")
         return self
 
     def asked(self) -> dict[str, Any]:
@@ -137,7 +143,7 @@ class CreateJob(AskedHyperparameters):
     @model_validator(mode="after")
     def _validation_comes_from_one_place(self) -> Self:
         if self.validation_file is not None and self.split:
-            raise ValueError("give validation_file or split, not both")
+            raise conflict("split", "give validation_file or split, not both")
         return self
 
     @model_validator(mode="after")
@@ -146,7 +152,7 @@ class CreateJob(AskedHyperparameters):
         for form in self._forms():
             for name, value in form.asked().items():
                 if given.setdefault(name, value) != value:
-                    raise ValueError(f"{name} is given twice, as {given[name]} and as {value}")
+                    raise conflict(name, f"given twice, as {given[name]} and as {value}")
         return self
 
     def resolved(self) -> Hyperparameters:

@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ SPLITS: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ""})
 JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 # What the libraries raise on bytes that are no archive, or one that they do not know.
@@ -81,7 +83,7 @@ def list_archive(path: Path) -> Listing:
     if not entries:
         raise InvalidArchive("the archive is empty: it needs images in a folder for each label (label/image.png)")
     images, ignored = _images(entries)
-    if not images:
+    if not any(PurePosixPath(image.path).suffix.lower() in SUFFIXES for image in images):
         raise InvalidArchive(
             "the archive has no labelled images: put those of each label into a folder of its name (label/image.png)"
         )
@@ -233,8 +235,10 @@ def _refuse_many(count: int) -> None:
 
 
 def _refuse_name(name: str) -> None:
-    if any(character < " " or "\ud800" <= character <= "\udfff" for character in name):
-        raise InvalidArchive(f"{name!r} is no name in UTF-8")
+    if any(character < " " for character in name):
+        raise InvalidArchive(f"{name!r} has a control character in its name: rename it")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise InvalidArchive(f"{name!r} is no name in UTF-8: rename it")
     parts = PurePosixPath(name).parts
     if "\\" in name or "\0" in name or name.startswith("/") or ".." in parts or (parts and ":" in parts[0][1:2]):
         raise InvalidArchive(f"{name!r} is not a plain relative path")
@@ -277,7 +281,10 @@ def _shared_depth(paths: list[tuple[str, ...]]) -> int:
     """How many leading folders hold everything, as in `my-data/cat/1.png`: they are no labels."""
     folders = [path[:-1] for path in paths if len(path) > 1]
     depth = 0
-    while folders and all(len(f) > depth + 1 for f in folders) and len({f[depth] for f in folders}) == 1:
+    while folders and all(len(f) > depth + 1 for f in folders):
+        (name, *others) = {folder[depth] for folder in folders}
+        if others or name.lower() in SPLITS:
+            break
         depth += 1
     return depth
 
@@ -297,7 +304,8 @@ def _image(entry: Entry, parts: tuple[str, ...], split_of: Callable[[str], Split
     inner = parts if split is None else parts[1:]
     if len(inner) < 2:
         return None
-    return Image(entry.name, inner[0], split or "train", *_bytes(entry))
+    label = unicodedata.normalize("NFC", inner[0])  # macOS writes é as two characters
+    return Image(entry.name, label, split or "train", *_bytes(entry))
 
 
 def _bytes(entry: Entry) -> tuple[int, int, int, int, str]:

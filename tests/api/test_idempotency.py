@@ -76,6 +76,7 @@ def test_only_a_marked_retry_finds_its_first_try(api: httpx.Client, file: str) -
     assert post(api, file, learning_rate=0.2, x_stainless_retry_count="1").json()["id"] != first
     assert post(api, file, x_stainless_retry_count="0").json()["id"] != first  # asked for again, on purpose
     assert post(api, file).json()["id"] != first
+    assert post(api, file, x_stainless_retry_count="9" * 5000).json()["id"] != first
 
 
 def whole_request(client: socket.socket) -> bytes:

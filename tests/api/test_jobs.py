@@ -70,6 +70,8 @@ def test_the_place_in_line_is_told(api: httpx.Client, submit: Submit) -> None:
             "method.supervised.hyperparameters.batch_size",
         ),
         ({"method": {"type": "dpo"}}, "method.type"),
+        ({"n_epochs": 4, "hyperparameters": {"n_epochs": 3}}, "n_epochs"),
+        ({"validation_file": "file-nowhere", "split": 0.3}, "split"),
         ({"early_stopping": {}, "split": 0}, "early_stopping"),
         ({"model": "gpt-4o-mini"}, "model"),
     ],
@@ -85,6 +87,33 @@ def test_numbers_that_are_none_are_refused(api: httpx.Client, file: str, number:
     body = f'{{"training_file": "{file}", "learning_rate": {number}}}'
     answer = api.post("/v1/fine_tuning/jobs", content=body, headers={"content-type": "application/json"})
     assert problem(answer, 422)["error"]["param"] == "learning_rate"
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "1", "", '{"training_file": "x"}'])
+def test_a_body_that_is_no_object_says_what_to_send(api: httpx.Client, body: str) -> None:
+    answer = api.post("/v1/fine_tuning/jobs", content=body, headers={"content-type": "text/plain"})
+    assert "application/json" in problem(answer, 422)["detail"]
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"[" * 100_000, b'{"n_epochs": ' + b"9" * 5000 + b"}"])
+def test_a_body_that_cannot_be_read_is_400(api: httpx.Client, body: bytes) -> None:
+    answer = api.post("/v1/fine_tuning/jobs", content=body, headers={"content-type": "application/json"})
+    assert "JSON" in problem(answer, 400)["detail"]
+
+
+@pytest.mark.parametrize("path", ["files", "fine_tuning/jobs", "fine_tuning/jobs/{job}/checkpoints"])
+def test_a_cursor_that_is_no_id_is_refused_by_its_name(api: httpx.Client, submit: Submit, path: str) -> None:
+    job = submit().json()["id"]
+    for after in ("", "zzz"):
+        refused = problem(api.get(f"/v1/{path.format(job=job)}", params={"after": after}), 422)
+        assert refused["error"]["param"] == "after"
+
+
+def test_openais_multiplier_is_echoed_where_it_was_asked(submit: Submit) -> None:
+    asked = {"learning_rate_multiplier": 1.5}
+    job = submit(method={"type": "supervised", "supervised": {"hyperparameters": asked}}).json()
+    assert job["method"]["supervised"]["hyperparameters"]["learning_rate_multiplier"] == 1.5
+    assert job["resolved_hyperparameters"]["learning_rate"] == pytest.approx(0.015)
 
 
 def test_a_body_that_is_no_json_is_400(api: httpx.Client) -> None:

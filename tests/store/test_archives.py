@@ -220,3 +220,21 @@ def test_a_directory_that_points_outside_is_refused(tmp_path: Path) -> None:
 
 def test_other_compressions_say_which_are_taken(tmp_path: Path) -> None:
     assert "zip, tar or tar.gz" in refused(tmp_path, tarred(IMAGES, "w:bz2"))
+
+
+def test_a_lone_split_is_no_wrapper(tmp_path: Path) -> None:
+    files = {f"data/val/{path}": data for path, data in IMAGES.items()}
+    assert {i.split for i in images_of(written(tmp_path / "upload", zipped(files)))} == {"val"}
+
+
+def test_an_archive_of_texts_is_refused(tmp_path: Path) -> None:
+    assert "no labelled images" in refused(tmp_path, zipped({"a/readme.txt": b"x", "b/notes.txt": b"y"}))
+
+
+def test_labels_that_look_alike_are_one(tmp_path: Path) -> None:
+    files = {"\u00e9/1.png": b"x", "e\u0301/2.png": b"y"}
+    assert {i.label for i in images_of(written(tmp_path / "upload", zipped(files)))} == {"\u00e9"}
+
+
+def test_a_control_character_in_a_name_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    assert "control character" in refused(tmp_path, zipped({"a\nb/1.png": b"x"}))

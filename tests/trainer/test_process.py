@@ -177,6 +177,18 @@ def test_too_many_unreadable_images_fail_the_job(archive: Archive, trainer_spec:
     assert "circle/broken.png" in found.message
 
 
+def test_a_label_without_a_readable_image_is_named_and_one_label_is_no_classifier(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    files = shapes(10) | {"void/0.png": b"no image"}
+    labels = {"labels": ["circle", "square", "void"], "num_labels": 3, "split": 0.0}
+    lines = run_trainer(trainer_spec(archive(zipped(files)), **labels))
+    assert "No training image of 'void' can be read" in [line for line in lines if line.type == "warning"][1].message
+    files = shapes(24, ("circle",)) | {"square/0.png": b"no image"}
+    found = failure(run_trainer(trainer_spec(archive(zipped(files)), split=0.0)))
+    assert "fewer than two labels" in found.message
+
+
 def test_copies_of_an_unreadable_image_count_as_often_as_they_lie_there(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:

@@ -87,6 +87,7 @@ def run(spec: TrainerSpec, report: Report) -> None:
     _extract(spec, data, model.to(device), device, cache, report)
     train, val, test = (_table(examples, cache) for examples in (data.train, data.val, data.test))
 
+    _warn_of_lost_labels(spec, train, report)
     torch.set_num_threads(HEAD_THREADS)
     training = Training(spec, train, val.only_readable() if len(val) else None, report, stop_asked)
     state = training.run()
@@ -193,6 +194,18 @@ def _table(examples: list[Example], cache: features.FeatureCache) -> Table:
         torch.tensor([example.label for example in examples], dtype=torch.int64),
         torch.tensor([cache.is_readable(key) for key in keys], dtype=torch.bool),
     )
+
+
+def _warn_of_lost_labels(spec: TrainerSpec, train: Table, report: Report) -> None:
+    """Labels of which no training image can be read. Raises DataUnreadable where fewer than two remain."""
+    seen = set(train.only_readable().labels.tolist())
+    lost = [label for index, label in enumerate(spec.labels) if index not in seen]
+    if not lost:
+        return
+    message = f"No training image of {', '.join(map(repr, lost[:NAMED]))} can be read"
+    if len(spec.labels) - len(lost) < 2:
+        raise DataUnreadable(f"{message}: fewer than two labels remain.")
+    report.say(WarningLine(message=f"{message}: never learned.", data={"labels": lost}))
 
 
 # --- the end -------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class Training:
         self._train = Table(self._state.scaling(train.features), train.labels, train.readable)
         self._val = val and Table(self._state.scaling(val.features), val.labels, val.readable)
         self._total = self._hp.n_epochs * math.ceil(len(train) / self._hp.batch_size)
+        self._epoch_now = self._state.place.epoch  # counted from 1 while it runs
         self._began, self._began_at_step = time.monotonic(), self._state.place.step
 
     def run(self) -> State:
@@ -68,7 +69,7 @@ class Training:
         return Progress(
             phase="training",
             percent=round(80 + 19 * place.step / self._total, 1),
-            epoch=min(place.epoch + 1, self._hp.n_epochs),
+            epoch=self._epoch_now,
             n_epochs=self._hp.n_epochs,
             step=place.step,
             total_steps=self._total,
@@ -89,6 +90,7 @@ class Training:
                 yield epoch, order
 
     def _epoch(self, epoch: int, order: torch.Tensor) -> None:
+        self._epoch_now = epoch + 1
         batches = order.split(self._hp.batch_size)
         for index in range(self._state.place.batch, len(batches)):
             self._batch(batches[index])

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
 from services.api.deps import After, Limit, OwnFile, Tenant, TheSettings, TheStore
-from services.api.pages import Page, page
+from services.api.pages import Page, cursor, page
 from services.api.uploads import receive
 from services.api.views import file_view
 from services.contract.errors import NotFound
@@ -50,7 +50,7 @@ async def files(
     """Newest first."""
     if purpose not in (None, "fine-tune"):
         return page([])
-    records, more = await store.files.page(tenant, after=after, limit=limit)
+    records, more = await store.files.page(tenant, after=cursor(after, "file"), limit=limit)
     return page([file_view(record) for record in records], more)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore
 from services.api.idempotency import once
-from services.api.pages import Page, page
+from services.api.pages import Page, cursor, page
 from services.api.submission import resolve
 from services.api.views import checkpoint_view, job_view
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
@@ -44,7 +44,7 @@ async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheS
 @router.get("")
 async def jobs(tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Newest first."""
-    records, more = await store.jobs.page(tenant, after=after, limit=limit)
+    records, more = await store.jobs.page(tenant, after=cursor(after, "ftjob"), limit=limit)
     return page([await _view(store, record) for record in records], more)
 
 
@@ -119,7 +119,9 @@ async def checkpoints(record: OwnJob, store: TheStore, after: After = None, limi
     all = [checkpoint_view(record, known) for known in reversed(await store.checkpoints.all(record.id))]
     if after is not None:
         number = checkpoint_number(after, record.id)
-        all = [c for c in all if number is not None and (checkpoint_number(c.id, record.id) or 0) < number]
+        if number is None:
+            raise InvalidRequest("after: no checkpoint of this job; give the last_id of the page before", param="after")
+        all = [c for c in all if (checkpoint_number(c.id, record.id) or 0) < number]
     return page(all[:limit], len(all) > limit)
 
 
