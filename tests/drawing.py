@@ -7,8 +7,6 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-SHAPES = ("circle", "square", "cross")
-
 
 def shape(name: str, seed: int, side: int = 64) -> Image.Image:
     """A white shape on black, its place and size depending on `seed`."""

@@ -14,6 +14,7 @@ from services.contract.ids import is_id
 from services.contract.spec import ArchivePaths
 from services.store import keys
 from services.store.connection import Redis
+from services.store.reading import newest_ids, read_hash
 from services.store.scripts import Scripts
 
 
@@ -111,8 +112,7 @@ class Files:
     async def owned_by(self, tenant: str, id: str) -> FileRecord | None:
         if not is_id(id, "file"):
             return None
-        flat = await self._scripts.persistently(lambda: self._redis.hgetall(keys.file(id)))
-        fields = {k.decode(): v.decode() for k, v in flat.items()}
+        fields = await read_hash(self._redis, self._scripts, keys.file(id))
         if not fields or fields["tenant"] != tenant:
             return None
         return FileRecord(
@@ -129,10 +129,9 @@ class Files:
 
     async def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[FileRecord], bool]:
         """Newest first, from the one before `after`; and whether there are more."""
-        start = f"({after}" if after else "+"
-        ids = await self._redis.zrevrangebylex(keys.files_of(tenant), start, "-", 0, limit + 1)
-        records = [await self.owned_by(tenant, id.decode()) for id in ids[:limit]]
-        return [record for record in records if record is not None], len(ids) > limit
+        ids, more = await newest_ids(self._redis, keys.files_of(tenant), after=after, limit=limit)
+        records = [await self.owned_by(tenant, id) for id in ids]
+        return [record for record in records if record is not None], more
 
     def local(self, record: FileRecord) -> ArchivePaths:
         """The archive and its index as local paths, which a trainer can read."""

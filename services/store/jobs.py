@@ -16,6 +16,7 @@ from services.contract.spec import JobSpec
 from services.contract.transitions import Action, Status
 from services.store import keys
 from services.store.connection import Redis
+from services.store.reading import newest_ids, read_hash
 from services.store.scripts import Answer, Scripts
 
 M = TypeVar("M", bound=BaseModel)
@@ -61,8 +62,8 @@ class Jobs:
         await self._scripts("create", [*keys.of_job(id), keys.jobs_of(tenant)], args)
 
     async def get(self, id: str) -> Record | None:
-        flat = await self._scripts.persistently(lambda: self._redis.hgetall(keys.job(id)))
-        return _record({k.decode(): v.decode() for k, v in flat.items()}) if flat else None
+        fields = await read_hash(self._redis, self._scripts, keys.job(id))
+        return _record(fields) if fields else None
 
     async def owned_by(self, tenant: str, id: str) -> Record | None:
         record = await self.get(id) if is_id(id, "ftjob") else None
@@ -70,10 +71,9 @@ class Jobs:
 
     async def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[Record], bool]:
         """Newest first, from the one before `after`; and whether there are more."""
-        start = f"({after}" if after else "+"
-        ids = await self._redis.zrevrangebylex(keys.jobs_of(tenant), start, "-", 0, limit + 1)
-        records = [await self.get(id.decode()) for id in ids[:limit]]
-        return [record for record in records if record is not None], len(ids) > limit
+        ids, more = await newest_ids(self._redis, keys.jobs_of(tenant), after=after, limit=limit)
+        records = [await self.get(id) for id in ids]
+        return [record for record in records if record is not None], more
 
     async def request(self, id: str, action: Action) -> tuple[bool, Status]:
         """The user's wish: whether it was taken, and the status now."""

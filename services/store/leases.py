@@ -55,9 +55,8 @@ class Claim:
     last_val_step: int  # and validations
     checkpoint: int  # the last one's number, -1 if none
     device_seconds: float  # what earlier attempts used
-    sent: float = field(
-        compare=False
-    )  # when the claim was sent, by time.monotonic(): the lease lasts from then at least
+    # when the claim was sent, by time.monotonic(): the lease lasts from then at least
+    sent: float = field(compare=False)
 
     @property
     def title(self) -> list[Any]:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from services.contract.events import LINE, Line
+from services.contract.events import LINE
 from services.contract.spec import ArchivePaths, TrainerSpec
 from tests.drawing import png, shapes, zipped
 from tests.waiting import wait_until
@@ -32,11 +32,6 @@ def started(spec: TrainerSpec, *arguments: str) -> "subprocess.Popen[str]":
     process.stdin.write(spec.model_dump_json() + "\n")
     process.stdin.flush()
     return process
-
-
-def said_by(process: "subprocess.Popen[str]") -> list[Line]:
-    output, _ = process.communicate(timeout=120)
-    return [LINE.validate_json(line) for line in output.splitlines()]
 
 
 def losses(lines: list[Any]) -> list[tuple[int, float]]:
