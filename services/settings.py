@@ -1,14 +1,20 @@
 """The only reader of the environment: every setting, its name under HEADWAY_, its default."""
 
+import logging
 import os
+import re
+from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.contract.scaling import Pool
+from services.contract.spec import DEFAULT_CACHE_BYTES
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
@@ -20,21 +26,35 @@ class Settings(BaseSettings):
     files: str = Field("", description="where files and models lie: file:///…; data_dir/files if empty")
     cache_dir: Path | None = Field(None, description="where features are kept; data_dir/cache if unset")
 
+    cache_bytes: int = Field(
+        DEFAULT_CACHE_BYTES, ge=0, description="of features for each tenant, the least recently used go first"
+    )
+
     redis_url: str = Field("", description="redis://host:6379/0; `headway up` starts an embedded store if empty")
+    redis_password: str | None = Field(None, description="of that Redis, where it does not stand in the URL")
     redis_durable: Literal["check", "trusted"] = "check"
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     api_keys_file: Path | None = Field(None, description="sha256 of each key with its tenant, a line of JSON each")
     open: bool = Field(False, description="without keys: whoever reaches the service may use it")
+    hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")
     max_upload_bytes: Annotated[int, Field(gt=0)] = 512 * 1024**2
 
     weights: str = Field("default", description='"default", "random:N", or the path of a resnet18 state dict')
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    spare_memory: int = Field(2 * 1024**3, ge=0, description="bytes that a trainer kept ready may take; 0 for none")
     url: str = Field("http://127.0.0.1:8000", description="the service that the command talks to")
     api_key: str | None = Field(None, description="the key that the command sends")
 
+    autoscale: str = Field("cpu=0-4", description='workers at least and at most, by device kind: "cuda=0-1,cpu=0-2"')
+    autoscale_provider: Literal["process", "compose"] = "process"
+    autoscale_cooldown: Annotated[float, Field(ge=0)] = 60.0  # seconds without need until a worker is drained
+    autoscale_last_cooldown: Annotated[float, Field(ge=0)] = 180.0  # the same for the last one of its kind
+    compose_project: str = Field("headway", description="whose worker containers the compose provider adds and drains")
+
     retention_days: Annotated[float, Field(gt=0)] = 30.0
+    alive_file: Path | None = Field(None, description="touched by what works: a container's health check looks at it")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("weights")
@@ -52,6 +72,24 @@ class Settings(BaseSettings):
             raise ValueError(f"{files!r} is not supported: give a local folder as file:///absolute/path")
         return files
 
+    @field_validator("autoscale")
+    @classmethod
+    def _autoscale_names_pools(cls, autoscale: str) -> str:
+        _pools(autoscale)
+        return autoscale
+
+    @property
+    def pools(self) -> list[Pool]:
+        """What `autoscale` says; the first is the one that a job for any device should get."""
+        return _pools(self.autoscale)
+
+    @property
+    def host_names(self) -> frozenset[str] | None:
+        """What an HTTP request may call this service where no keys are set; None for anything."""
+        if self.open and not self.hosts:
+            return None
+        return LOOPBACK_NAMES | {name.strip() for name in self.hosts.split(",") if name.strip()}
+
     @property
     def files_dir(self) -> Path:
         return Path(unquote(self.files.removeprefix("file://"))) if self.files else self.data_dir.absolute() / "files"
@@ -62,7 +100,12 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        return self.redis_url or "redis://127.0.0.1:6379/0"
+        url = self.redis_url or "redis://127.0.0.1:6379/0"
+        if self.redis_password is None or urlsplit(url).password or "://" not in url:
+            return url
+        scheme, _, rest = url.partition("://")
+        user, at, host = rest.rpartition("@")
+        return f"{scheme}://{user if at else ''}:{quote(self.redis_password, safe='')}@{host}"
 
     @property
     def job_weights(self) -> str:
@@ -74,6 +117,16 @@ class Settings(BaseSettings):
         given = self.model_dump(mode="json", exclude_none=True)
         return os.environ | {f"HEADWAY_{name.upper()}": str(value) for name, value in given.items()}
 
+    def start_logging(self) -> None:
+        """Of this process, to stderr."""
+        logging.basicConfig(level=self.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def show_alive(self) -> None:
+        """This process has just done its work."""
+        if self.alive_file is not None:
+            with suppress(OSError):  # who looks at it will see its age
+                self.alive_file.touch()
+
     def refusal_to_serve(self) -> str | None:
         """Why the API must not start as it is set, if so."""
         if self.api_keys_file is not None or self.open or is_loopback(self.host):
@@ -83,6 +136,22 @@ class Settings(BaseSettings):
             "Make a key with `headway keys new --tenant NAME` and set HEADWAY_API_KEYS_FILE, "
             "or set HEADWAY_OPEN=1 if whoever can reach it may use it, or keep HEADWAY_HOST=127.0.0.1."
         )
+
+
+POOL = re.compile(r"(cuda|mps|cpu)=(\d{1,4})-(\d{1,4})")
+
+
+def _pools(autoscale: str) -> list[Pool]:
+    """Raises ValueError with a sentence."""
+    pools = []
+    for part in autoscale.split(","):
+        found = POOL.fullmatch(part.strip())
+        if found is None or int(found[2]) > int(found[3]):
+            raise ValueError(f'{part!r} is no device kind with its least and most workers, as in "cuda=0-1,cpu=0-2"')
+        pools.append(Pool(kind=found[1], min=int(found[2]), max=int(found[3])))
+    if len({pool.kind for pool in pools}) < len(pools):
+        raise ValueError("a device kind is named twice")
+    return pools
 
 
 def is_loopback(host: str) -> bool:

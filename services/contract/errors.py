@@ -19,7 +19,11 @@ JobFailure                          what a job can end with (`status_reason.code
 └── LossDiverged  TimeLimit  DiskFull  WorkerLost  InternalError
 """
 
+import errno
 from typing import Any, ClassVar
+
+# What the operating system says where a disk is full, read-only or not ours: the operator's to mend, no bug.
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class HeadwayError(Exception):

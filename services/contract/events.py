@@ -1,13 +1,17 @@
 """What a trainer says on stdout, a line of JSON each, and what a client hears of it."""
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from services.contract.evaluation import Evaluation
+from services.contract.spec import Hyperparameters
 
 Phase = Literal["starting", "features", "training", "evaluating", "exporting", "done"]
 Level = Literal["info", "warn", "error"]
+TrialStatus = Literal["training", "stopped_early", "diverged", "done"]
 
 
 class Progress(BaseModel):
@@ -33,24 +37,70 @@ class PhaseLine(BaseModel):
     message: str | None = None
 
 
-class MetricsLine(BaseModel):
-    """Steps that were taken, packed: `step[i]` had `train_loss[i]`. `val_*` come after an epoch's last step."""
-
-    type: Literal["metrics"] = "metrics"
-    step: list[int]
-    train_loss: list[float]
-    epoch: int
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    progress: Progress
-
-
 class CheckpointMetrics(BaseModel):
     step: int
     epoch: int
     train_loss: float | None = None
     val_loss: float | None = None
     val_accuracy: float | None = None
+
+
+class Steps(BaseModel):
+    """Steps of trials that share their batches: `train_loss[t][i]` is that of `trials[t]` at its `step[i]`, which was
+    the job's step `at[i]`. A job that is no sweep has one trial, 0, and both count alike."""
+
+    trials: list[int]
+    at: list[int]
+    step: list[int]
+    train_loss: list[list[float]]
+
+    def after(self, heard: int) -> "Steps":
+        """Without the steps that the job had taken when it was at `heard`."""
+        start = bisect_right(self.at, heard)
+        losses = [series[start:] for series in self.train_loss]
+        return Steps(trials=self.trials, at=self.at[start:], step=self.step[start:], train_loss=losses)
+
+
+class Trial(BaseModel):
+    """One head of a job, and where it stands. `best` is its best epoch; `leads` if its head would be the model now."""
+
+    trial: int
+    hyperparameters: Hyperparameters
+    status: TrialStatus = "training"
+    leads: bool = False
+    metrics: CheckpointMetrics
+    best: CheckpointMetrics | None = None
+    evaluation: Evaluation | None = None
+
+
+def leader_of(trials: Iterable[Trial]) -> Trial | None:
+    """None before any was told."""
+    return next((trial for trial in trials if trial.leads), None)
+
+
+class Validation(BaseModel):
+    """A trial after one of its epochs, judged on the held-out images; `at` counts the job's steps."""
+
+    trial: int
+    at: int
+    step: int
+    epoch: int
+    val_loss: float
+    val_accuracy: float
+
+
+class MetricsLine(BaseModel):
+    """What came since the line before, packed; and, if any epoch was validated, where every trial stands now."""
+
+    type: Literal["metrics"] = "metrics"
+    steps: list[Steps]
+    validations: list[Validation] = []
+    trials: list[Trial] = []
+    progress: Progress
+
+    @property
+    def leader(self) -> Trial | None:
+        return leader_of(self.trials)
 
 
 class CheckpointLine(BaseModel):
@@ -71,8 +121,26 @@ class WarningLine(BaseModel):
 
 
 class EvaluationLine(BaseModel):
+    """Of the head that becomes the model; and of every trial."""
+
     type: Literal["evaluation"] = "evaluation"
     evaluation: Evaluation
+    trials: list[Trial] = []
+
+
+class FeatureUsage(BaseModel):
+    """Of the last attempt: images found in the cache, images that went through the backbone, and the seconds that
+    those found had once taken."""
+
+    hits: int
+    misses: int
+    seconds_saved: float
+
+
+class FeaturesLine(FeatureUsage):
+    """All features are there."""
+
+    type: Literal["features"] = "features"
 
 
 class DoneLine(BaseModel):
@@ -94,10 +162,11 @@ class FailedLine(BaseModel):
 
 
 Line = Annotated[
-    PhaseLine | MetricsLine | CheckpointLine | WarningLine | EvaluationLine | DoneLine | FailedLine,
+    PhaseLine | FeaturesLine | MetricsLine | CheckpointLine | WarningLine | EvaluationLine | DoneLine | FailedLine,
     Field(discriminator="type"),
 ]
 LINE: TypeAdapter[Line] = TypeAdapter(Line)
+TRIALS = TypeAdapter(list[Trial])
 
 
 class Said(BaseModel):

@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field
 
 from services.contract.dataset import Contents
 from services.contract.evaluation import Evaluation
-from services.contract.events import CheckpointMetrics, Progress
-from services.contract.spec import CheckpointPlan, EarlyStopping, Hyperparameters, Limits
+from services.contract.events import CheckpointMetrics, FeatureUsage, Progress, Trial
+from services.contract.spec import CheckpointPlan, EarlyStopping, Hyperparameters, Limits, Sweep
 from services.contract.transitions import Action, Status
 
 
@@ -40,6 +40,7 @@ class Place(BaseModel):
 
 class Usage(BaseModel):
     device_seconds: float = 0.0
+    features: FeatureUsage | None = None
 
 
 class OpenAIError(BaseModel):
@@ -87,6 +88,9 @@ class Job(BaseModel):
     method: EchoedMethod
     feature_scaling: str
     precision: str
+    sweep: Sweep | None
+    trials: list[Trial] = Field(description="of a sweep, once an epoch was validated: where each head stands")
+    best_trial: int | None = Field(description="of a sweep: the trial whose head is the model, or would be now")
     early_stopping: EarlyStopping | None
     checkpoints: CheckpointPlan
     export: list[str]

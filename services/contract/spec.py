@@ -1,8 +1,19 @@
 """What is asked of a job: the body of `POST /v1/fine_tuning/jobs`, what it resolves to, what a trainer is handed."""
 
+from itertools import product
+from math import prod
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 LearningRate = Annotated[FiniteFloat, Field(gt=0, le=1000)]
@@ -12,6 +23,8 @@ BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Schedule = Literal["constant", "cosine"]
 Scaling = Literal["none", "standard"]
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
 Export = Literal["pt", "safetensors"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 FileId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -20,6 +33,10 @@ Auto = Literal["auto"]
 
 BASE_LEARNING_RATE = 1e-2  # what OpenAI's `learning_rate_multiplier` multiplies
 DEFAULT_SPLIT = 0.2
+DEFAULT_CACHE_BYTES = 10 * 1024**3  # of features: five million images
+MAX_TRIALS = 64
+MAX_POINTS = 5_000_000  # losses of a sweep: Redis keeps them all, some 150 MB with its events
+MAX_OUTPUTS = 65_536  # of all heads of a sweep together: their weights, momentum and best take 400 MB then
 
 
 def conflict(param: str, message: str) -> PydanticCustomError:
@@ -86,6 +103,40 @@ class EarlyStopping(Strict):
     metric: Literal["val_loss", "val_accuracy"] = "val_loss"
 
 
+class Sweep(Strict):
+    """A grid: each combination is a trial, with a head of its own on the same features, first head and shuffles."""
+
+    learning_rate: Annotated[list[LearningRate], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    momentum: Annotated[list[Momentum], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    weight_decay: Annotated[list[WeightDecay], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    batch_size: Annotated[list[BatchSize], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        return self.model_dump(exclude_none=True)
+
+    def trials(self, others: Hyperparameters) -> list[Hyperparameters]:
+        """Each point of the grid, the last axis fastest; what is not swept is as in `others`."""
+        names, values = self.axes.keys(), self.axes.values()
+        return [others.model_copy(update=dict(zip(names, point, strict=True))) for point in product(*values)]
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> Self:
+        if not self.axes:
+            raise conflict("sweep", f"name at least one of {', '.join(Sweep.model_fields)}")
+        for name, values in self.axes.items():
+            if len(set(values)) < len(values):
+                raise conflict(f"sweep.{name}", "a value stands there twice")
+        if (count := prod(map(len, self.axes.values()))) > MAX_TRIALS:
+            raise conflict("sweep", f"{count} trials are more than {MAX_TRIALS}")
+        return self
+
+
+def trials_of(hyperparameters: Hyperparameters, sweep: Sweep | None) -> list[Hyperparameters]:
+    """A job without a sweep has one trial."""
+    return sweep.trials(hyperparameters) if sweep else [hyperparameters]
+
+
 class CheckpointPlan(Strict):
     every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
     keep: Annotated[int, Field(ge=1, le=100)] = 5
@@ -123,7 +174,10 @@ class CreateJob(AskedHyperparameters):
     method: Method | None = None
     hyperparameters: AskedHyperparameters | None = None
     feature_scaling: Scaling = "none"
-    precision: Literal["auto", "fp32"] = "auto"
+    precision: Precision | Auto = Field(
+        "auto", description='of the backbone; "auto" is the fastest that the worker\'s device passed its check with'
+    )
+    sweep: Sweep | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: CheckpointPlan = CheckpointPlan()
     export: list[Export] = ["pt"]
@@ -155,6 +209,14 @@ class CreateJob(AskedHyperparameters):
                     raise conflict(name, f"given twice, as {given[name]} and as {value}")
         return self
 
+    @model_validator(mode="after")
+    def _what_is_swept_is_not_given(self) -> Self:
+        given = {name for form in self._forms() for name in form.asked()}
+        for name in self.sweep.axes if self.sweep else {}:
+            if name in given:
+                raise conflict(name, f"give {name} or sweep.{name}, not both")
+        return self
+
     def resolved(self) -> Hyperparameters:
         merged: dict[str, Any] = {}
         for form in self._forms():
@@ -178,7 +240,8 @@ class JobSpec(Strict):
     labels: list[str]
     hyperparameters: Hyperparameters
     feature_scaling: Scaling
-    precision: Literal["fp32"]
+    precision: Precision | Auto
+    sweep: Sweep | None = None
     early_stopping: EarlyStopping | None
     checkpoints: CheckpointPlan
     export: list[Export]
@@ -190,12 +253,24 @@ class JobSpec(Strict):
     metadata: dict[str, str] | None
     asked: dict[str, JsonValue]
 
+    @property
+    def trials(self) -> list[Hyperparameters]:
+        return trials_of(self.hyperparameters, self.sweep)
+
 
 class ArchivePaths(Strict):
     """An archive and its index, as local files."""
 
     data: str
     index: str
+
+
+class Prepared(Strict):
+    """What a trainer can have ready before it is given a job."""
+
+    device: str
+    weights: str
+    precision: Precision
 
 
 class TrainerSpec(Strict):
@@ -211,7 +286,8 @@ class TrainerSpec(Strict):
     num_labels: int
     hyperparameters: Hyperparameters = Hyperparameters()
     feature_scaling: Scaling = "none"
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
+    sweep: Sweep | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: CheckpointPlan = CheckpointPlan()
     export: list[Export] = ["pt"]
@@ -220,5 +296,14 @@ class TrainerSpec(Strict):
     weights: str = "torchvision"
     cache: str
     out: str
+    cache_bytes: int = DEFAULT_CACHE_BYTES
     resume: str | None = None
     next_checkpoint: int = 0
+
+    @property
+    def prepared(self) -> Prepared:
+        return Prepared(device=self.device, weights=self.weights, precision=self.precision)
+
+    @property
+    def trials(self) -> list[Hyperparameters]:
+        return trials_of(self.hyperparameters, self.sweep)

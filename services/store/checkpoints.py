@@ -2,15 +2,17 @@
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import BaseModel
+from redis.exceptions import OutOfMemoryError
 
 from services.contract.events import CheckpointLine, CheckpointMetrics
 from services.store import keys
 from services.store.connection import Redis
 from services.store.files import FileStore
-from services.store.leases import Claim, write
+from services.store.leases import Claim, Fenced, write
 from services.store.scripts import Scripts
 
 INLINE = 1_000_000  # bytes; beyond, they go to the file store and only name and hash stay in Redis
@@ -54,7 +56,13 @@ class Checkpoints:
         more_keys += [keys.checkpoint(claim.job, old.number) for old in surplus]
         args = [line.number, line.metrics.step, known.model_dump_json(), b"" if place else content]
         args += [old.number for old in surplus]
-        await write(self.scripts, "checkpoint", claim, args, more_keys=more_keys)
+        try:
+            await write(self.scripts, "checkpoint", claim, args, more_keys=more_keys)
+        except (Fenced, OutOfMemoryError):
+            # Unless a first try was taken and its answer lost: then the index names it.
+            if place and all(known.stored_at != place for known in await self.all(claim.job)):
+                self.files.delete(place)
+            raise
         for old in surplus:
             if old.stored_at:
                 self.files.delete(old.stored_at)
@@ -87,8 +95,9 @@ class Checkpoints:
             key = keys.checkpoint(job, known.number)
             inline: bytes | None = await self.scripts.persistently(lambda: self.redis.get(key))
             return inline
-        path = self.files.path(known.stored_at)
-        return await asyncio.to_thread(path.read_bytes) if path.exists() else None
+        with suppress(FileNotFoundError):
+            return await asyncio.to_thread(self.files.path(known.stored_at).read_bytes)
+        return None
 
     @staticmethod
     def _surplus(all: list[Known], *, keep: int) -> list[Known]:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -9,8 +10,16 @@ from typing import Any, TypeAlias, TypeVar
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, TimeoutError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from redis.exceptions import (
+    ConnectionError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.contract.errors import StoreFull, StoreUnavailable
 
@@ -21,20 +30,56 @@ T = TypeVar("T")
 Redis: TypeAlias = Any
 
 SOCKET_TIMEOUT = 3.0  # redis-py's own default retries hung 58 s on a half-open socket (measured); retrying is ours
-AWAY = (ConnectionError, TimeoutError, ReadOnlyError)  # a replica after failover is away for our purpose
+# A replica after a failover is away for our purpose, and one without its primary.
+AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
+# It answers, and takes nothing for now: its disk is full, its replicas are away. In a pipeline the word is quoted.
+STALLED = re.compile(r"\b(MISCONF|NOREPLICAS)\b")
+SAY_EVERY = 60.0  # seconds between two outages that are said: one that comes and goes is one
+POOL_PATIENCE = 10.0  # seconds that a request waits for its turn at a connection
 
 REFUSES = re.compile("HELLO must be|AUTH|invalid username-password")  # redis-py makes connection errors of these too
 
 
-def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
-    return redis.asyncio.Redis.from_url(
-        url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=SOCKET_TIMEOUT
+class Outage:
+    """Redis' absence as this process sees it: said once as it begins and once as it ends, not at each try."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._said_at = -SAY_EVERY
+
+    def is_seen(self, error: BaseException) -> None:
+        now = time.monotonic()
+        if self._since is None and now - self._said_at >= SAY_EVERY:
+            self._since = self._said_at = now
+            log.warning("Redis is away (%s); trying again until it is back", str(error) or type(error).__name__)
+
+    def is_over(self) -> None:
+        since, self._since = self._since, None  # at once: a worker's threads share this
+        if since is not None:
+            log.warning("Redis is back after %.0f s", time.monotonic() - since)
+
+
+outage = Outage()
+
+
+def connect(url: str, *, timeout: float = SOCKET_TIMEOUT, connections: int | None = None) -> Redis:
+    """At most `connections` at a time, if given: who needs one more waits for it, for `POOL_PATIENCE`."""
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": timeout,
+        "socket_connect_timeout": SOCKET_TIMEOUT,
+    }
+    if connections is None:
+        return redis.asyncio.Redis.from_url(url, **options)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, max_connections=connections, timeout=POOL_PATIENCE, **options
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Redis]:
-    redis = connect(url)
+async def connected(url: str, *, connections: int | None = None) -> AsyncIterator[Redis]:
+    redis = connect(url, connections=connections)
     try:
         yield redis
     finally:
@@ -44,14 +89,28 @@ async def connected(url: str) -> AsyncIterator[Redis]:
 async def persistently(call: Callable[[], Awaitable[T]], *, seconds: float) -> T:
     """`call` again while Redis is away, for `seconds`; the call must be one that may be repeated."""
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(AWAY),
+        retry=retry_if_exception(is_away),
         stop=stop_after_delay(seconds),
         wait=wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1),
+        after=_note,
         reraise=True,
     ):
         with attempt:
-            return await call()
+            answer = await call()
+            outage.is_over()
+            return answer
     raise AssertionError("unreachable")
+
+
+def _note(state: RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    if error:
+        outage.is_seen(error)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it may answer later: it cannot be reached, or takes nothing for now."""
+    return isinstance(error, AWAY) or (isinstance(error, ResponseError) and bool(STALLED.search(str(error))))
 
 
 def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
@@ -60,9 +119,9 @@ def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
         return StoreFull(
             "Redis has reached its maxmemory: delete old jobs, wait for them to expire, or raise maxmemory."
         )
-    if str(error).startswith("MISCONF"):
+    if "MISCONF" in str(error):
         return StoreFull("Redis cannot write its append-only file: its disk is full or broken.")
-    if isinstance(error, AWAY):
+    if is_away(error):
         return StoreUnavailable("Redis cannot be reached. Nothing was lost; try again shortly.")
     return None
 

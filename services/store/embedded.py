@@ -1,5 +1,6 @@
 """The embedded Valkey: `python -m services.store.embedded DATA_FOLDER SOCKET`, append-only and persistent."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -44,7 +45,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     tether.hold_if_asked()
-    return server.wait()
+    status = server.wait()
+    if status < 0:  # killed: whoever looks after this process shall see it as killed too
+        os.kill(os.getpid(), signal.SIGKILL)
+    return status
 
 
 if __name__ == "__main__":

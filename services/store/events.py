@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from services.contract.events import Event, Said
@@ -13,14 +13,32 @@ from services.store.connection import Redis
 from services.store.leases import Claim, write
 from services.store.scripts import Scripts
 
-POINT = struct.Struct("<BIf")  # series, step, value; fp32 holds a training loss as it was computed
-SERIES = ("train_loss", "val_loss", "val_accuracy")
+POINT = struct.Struct("<BIf")  # series of a trial, step, value; fp32 holds a training loss as it was computed
+SERIES = ("train_loss", "val_loss", "val_accuracy")  # a trial's; those of 64 trials fit a byte
 
 
 class Point(NamedTuple):
+    """`step` is the trial's own."""
+
     series: str
     step: int
     value: float
+    trial: int = 0
+
+    def packed(self) -> bytes:
+        return POINT.pack(len(SERIES) * self.trial + SERIES.index(self.series), self.step, self.value)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One flush of a trainer: events, points, fields of the record, the job's last step, counts for /metrics."""
+
+    number: int
+    said: Sequence[Said] = ()
+    points: Sequence[Point] = ()
+    latest: Mapping[str, str] = field(default_factory=dict)
+    last_step: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,17 +58,12 @@ class Events:
     def __init__(self, redis: Redis, scripts: Scripts) -> None:
         self._redis, self._scripts = redis, scripts
 
-    async def emit(
-        self, claim: Claim, batch: int, said: Sequence[Said], points: Sequence[Point], latest: Mapping[str, str]
-    ) -> Status:
-        """One flush of a trainer in one round trip. `latest` are fields of the record. Raises Fenced."""
-        last_step = max((point.step for point in points if point.series == "train_loss"), default=0)
-        validated = [point.step for point in points if point.series != "train_loss"]
-        fields = {**latest, "last_val_step": str(validated[-1])} if validated else latest
-        events = json.dumps([event.model_dump_json() for event in said])
-        packed = b"".join(POINT.pack(SERIES.index(p.series), p.step, p.value) for p in points)
-        flat = [part for item in fields.items() for part in item]
-        args: list[Any] = [batch, events, packed, last_step, *flat]
+    async def emit(self, claim: Claim, batch: Batch) -> Status:
+        """In one round trip. Raises Fenced."""
+        events = json.dumps([event.model_dump_json() for event in batch.said])
+        packed = b"".join(point.packed() for point in batch.points)
+        fields = [part for item in batch.latest.items() for part in item]
+        args: list[Any] = [batch.number, events, packed, batch.last_step, json.dumps(dict(batch.counts)), *fields]
         rest = await write(self._scripts, "emit", claim, args, more_keys=[keys.series(claim.job)])
         return Status(rest[0].decode())
 
@@ -75,7 +88,10 @@ class Events:
 
     async def points(self, id: str) -> list[Point]:
         packed = await self._redis.get(keys.series(id)) or b""
-        return [Point(SERIES[series], step, value) for series, step, value in POINT.iter_unpack(packed)]
+        return [
+            Point(SERIES[series % len(SERIES)], step, value, series // len(SERIES))
+            for series, step, value in POINT.iter_unpack(packed)
+        ]
 
 
 def entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:

@@ -79,11 +79,11 @@ class FileRecord:
     contents: Contents
 
 
-def remove_old(paths: Iterable[Path], *, days: float) -> None:
-    """Files and folders that nothing has touched for `days`: what processes that were killed left behind."""
+def remove_old(paths: Iterable[Path], *, seconds: float) -> None:
+    """Files and folders that nothing has touched for `seconds`: what processes that were killed left behind."""
     for path in paths:
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > days * 86400:
+            if time.time() - path.stat().st_mtime > seconds:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from services.contract.evaluation import Evaluation
-from services.contract.events import CheckpointMetrics, Progress
+from services.contract.events import TRIALS, CheckpointMetrics, FeatureUsage, Progress, Trial
 from services.contract.ids import is_id
 from services.contract.job import Attempt, Place, Reason
-from services.contract.spec import JobSpec
+from services.contract.spec import PRECISION, JobSpec, Precision
 from services.contract.transitions import Action, Status
 from services.store import keys
 from services.store.connection import Redis
@@ -48,6 +48,9 @@ class Record:
     metrics: CheckpointMetrics | None
     best: CheckpointMetrics | None
     evaluation: Evaluation | None
+    trials: list[Trial]
+    features: FeatureUsage | None
+    precision: Precision | None  # as the first claim resolved it
     result: Mapping[str, Any] | None
 
 
@@ -86,6 +89,20 @@ class Jobs:
             return None
         rank = await self._redis.zrank(keys.queued(record.kind), record.id)
         return None if rank is None else Place(position=rank + 1, ahead=rank)
+
+    async def waiting(self) -> dict[str, int]:
+        """How many jobs wait in line, by device kind."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for kind in keys.KINDS:
+                pipe.zcard(keys.queued(kind))
+            return dict(zip(keys.KINDS, await pipe.execute(), strict=True))
+
+    async def running(self) -> int:
+        return int(await self._redis.zcard(keys.RUNNING))
+
+    async def totals(self) -> dict[str, int]:
+        """What the scripts have counted since the store was made."""
+        return {name.decode(): int(count) for name, count in (await self._redis.hgetall(keys.TOTALS)).items()}
 
     async def ended_before(self, seconds: float) -> list[str]:
         return [id.decode() for id in await self._redis.zrangebyscore(keys.ENDED, "-inf", f"({seconds}", 0, 100)]
@@ -132,8 +149,16 @@ def _record(fields: dict[str, str]) -> Record:
         metrics=_or_none(CheckpointMetrics, fields.get("metrics")),
         best=_or_none(CheckpointMetrics, fields.get("best")),
         evaluation=_or_none(Evaluation, fields.get("evaluation")),
+        trials=TRIALS.validate_json(fields.get("trials", "[]")),
+        features=_or_none(FeatureUsage, fields.get("features")),
+        precision=_precision(fields.get("bound", "")),
         result=json.loads(fields["result"]) if "result" in fields else None,
     )
+
+
+def _precision(bound: str) -> Precision | None:
+    """From what the first claim bound the job to: "device kind, precision, weights …"."""
+    return PRECISION.validate_python(bound.split(", ")[1]) if bound else None
 
 
 def _or_none(model: type[M], text: str | None) -> M | None:

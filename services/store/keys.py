@@ -68,11 +68,15 @@ def worker(id: str) -> str:
 
 WORKERS: Final = f"{PREFIX}:workers"  # zset: worker ids by last heartbeat, s
 REAPER: Final = f"{PREFIX}:reaper"  # string: the reaper's lock, SET NX PX
+AUTOSCALER: Final = f"{PREFIX}:autoscaler"  # string: the lock of the autoscaler that works, SET PX
+SCALING: Final = f"{PREFIX}:scaling"  # string: what the autoscaler saw and decided last, as JSON. Forever
+DECISIONS: Final = f"{PREFIX}:scaling:decisions"  # list, capped: its newest decisions, as JSON. Forever
+TOTALS: Final = f"{PREFIX}:totals"  # hash: what has been counted since the store was made, for /metrics. Forever
 
 
 def of_job(id: str) -> list[str]:
     """The keys that every script is given first, in the prelude's order."""
-    return [job(id), events(id), RUNNING, ENDED, *(queued(kind) for kind in KINDS)]
+    return [job(id), events(id), RUNNING, ENDED, *(queued(kind) for kind in KINDS), TOTALS]
 
 
 def train_queue(kind: str) -> str:

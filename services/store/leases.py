@@ -3,17 +3,18 @@
 import heapq
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.contract.errors import JobFailure
-from services.contract.spec import JobSpec
+from services.contract.spec import JobSpec, Precision
 from services.contract.transitions import Status
 from services.store import keys
 from services.store.connection import Redis
 from services.store.jobs import Jobs
 from services.store.scripts import Answer, Scripts
+from services.store.workers import Drain
 
 LEASE = 30.0  # seconds by Redis' clock; renewed each second
 LINE = 100  # how far a worker looks down the line for a job that it may take
@@ -25,19 +26,23 @@ class Fenced(Exception):
 
 @dataclass(frozen=True)
 class Owner:
-    """A worker, as far as claims are concerned. `identity` names the weights it would use for a job, by hash."""
+    """A worker, as far as claims are concerned. `identity` names the weights it would use for a job, by hash;
+    `precisions` are those that passed their check on its device, and `auto` is the one for jobs that ask for none."""
 
     id: str
     device: str
     identity: Callable[[JobSpec], str]
+    precisions: Sequence[Precision] = ("fp32",)
+    auto: Precision = "fp32"
 
     @property
     def kind(self) -> str:
         return self.device.split(":")[0]
 
-    def bound(self, spec: JobSpec) -> str:
-        """What later attempts of the job must match."""
-        return f"{self.kind}, {spec.precision}, weights {self.identity(spec)}"
+    def bound(self, spec: JobSpec, resolved: Precision | None) -> str:
+        """What every attempt of the job must match; `resolved` is the precision of the first one, if there was one."""
+        precision = self.auto if spec.precision == "auto" else spec.precision
+        return f"{self.kind}, {resolved if resolved in self.precisions else precision}, weights {self.identity(spec)}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Claim:
     device_seconds: float  # what earlier attempts used
     # when the claim was sent, by time.monotonic(): the lease lasts from then at least
     sent: float = field(compare=False)
+    precision: Precision = "fp32"  # resolved by the first claim
 
     @property
     def title(self) -> list[Any]:
@@ -87,7 +93,7 @@ class Leases:
         """None if another worker was faster, the job has ended, or it waits for another kind of worker."""
         nonce = nonce or secrets.token_hex(8)
         record = await self._jobs.get(id)
-        bound = owner.bound(record.spec) if record else ""
+        bound = owner.bound(record.spec, record.precision) if record else ""
         sent = time.monotonic()
         args = [nonce, owner.id, owner.device, owner.kind, bound, _ms(LEASE), id]
         answer, rest = await self._scripts("claim", keys.of_job(id), args)
@@ -110,6 +116,7 @@ class Leases:
             checkpoint=record.checkpoint,
             device_seconds=record.device_seconds,
             sent=sent,
+            precision=record.precision or "fp32",
         )
 
     async def renew(self, claim: Claim) -> Wish:
@@ -117,7 +124,7 @@ class Leases:
         rest = await write(
             self._scripts, "renew", claim, [_ms(LEASE)], more_keys=[keys.worker(claim.owner.id)], patience=0
         )
-        return Wish(Status(rest[0].decode()), rest[1] == b"1")
+        return Wish(Status(rest[0].decode()), drain=Drain(rest[1].decode()) is Drain.NOW)
 
     async def finish(self, claim: Claim, result: str, message: str, data: str) -> None:
         await write(self._scripts, "finish", claim, [result, message, data])

@@ -1,9 +1,15 @@
-"""Celery's side: hints on a queue a device kind. They carry nothing; the records say what there is to do."""
+"""Celery's side: hints on a queue a device kind. They carry nothing; the records say what there is to do.
+
+A hint is not acknowledged: it is gone once it is taken, and what is lost on the way the reaper publishes again. So
+Celery writes nothing but the hints, and a full Redis, which refuses such writes, cannot end a worker (its bookkeeping
+of unacknowledged messages did: "Unrecoverable error: OutOfMemoryError", measured).
+"""
 
 import asyncio
 import logging
 
 from celery import Celery
+from kombu.entity import Exchange, Queue
 
 from services.store import keys
 from services.store.connection import SOCKET_TIMEOUT, Redis
@@ -14,32 +20,31 @@ TASK = "headway.train"
 
 
 def celery(store_url: str) -> Celery:
-    """The Celery app, as both sides set it: at least once, no results, nothing reserved ahead."""
+    """The Celery app, as both sides set it: no acknowledgements, no results, nothing reserved ahead."""
     app = Celery("headway", broker=_broker_url(store_url), set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
-        task_acks_late=True,
-        task_reject_on_worker_lost=False,
-        task_store_errors_even_if_ignored=False,
+        task_queues=[_queue(keys.train_queue(kind)) for kind in keys.KINDS],
         task_default_queue=keys.train_queue("any"),
-        task_create_missing_queues=True,
         worker_pool="threads",
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides how long a job may go on
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
-            "visibility_timeout": 3600,  # harmless: a second copy finds nothing, or other work
-            "socket_timeout": SOCKET_TIMEOUT,
-            "socket_connect_timeout": SOCKET_TIMEOUT,
-        },
+        broker_channel_error_retry=True,  # a Redis that refuses (full, read-only, loading) is away, no reason to end
+        broker_transport_options={"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
     )
     return app
+
+
+def _queue(name: str) -> Queue:
+    """A plain list in Redis: the default exchange needs no binding, and there is nothing to declare."""
+    return Queue(name, Exchange(""), routing_key=name, no_ack=True, no_declare=True)
 
 
 def _broker_url(store_url: str) -> str:

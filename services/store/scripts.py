@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from redis.exceptions import ReadOnlyError
+
 from services.contract.transitions import ENDED, HANDED_BACK, MOVES, OWNED, REQUESTS
 from services.store.connection import Redis, persistently
 
@@ -33,7 +35,7 @@ class Scripts:
     """
 
     def __init__(self, redis: Redis, *, patience: float) -> None:
-        self._patience = patience
+        self._redis, self._patience = redis, patience
         texts = {path.stem: path.read_text() for path in FOLDER.glob("*.lua")}
         texts |= {path.stem: _with_prelude(path) for path in (FOLDER / "job").glob("[!_]*.lua")}
         self._scripts = {name: redis.register_script(text) for name, text in texts.items()}
@@ -46,7 +48,15 @@ class Scripts:
 
     async def persistently(self, call: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
         """Anything else that may be repeated, such as a read, with the same patience."""
-        return await persistently(call, seconds=self._patience if patience is None else patience)
+        return await persistently(lambda: self._once(call), seconds=self._patience if patience is None else patience)
+
+    async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
+        """After a failover our connections may still lead to the old primary: the next try makes new ones."""
+        try:
+            return await call()
+        except ReadOnlyError:
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
 
 
 def _with_prelude(path: Path) -> str:

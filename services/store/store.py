@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from redis.exceptions import RedisError
+
 from services.settings import Settings
 from services.store.checkpoints import Checkpoints
-from services.store.connection import Redis, connected
+from services.store.connection import Redis, connected, outage, refusal_to_use
 from services.store.events import Events
 from services.store.files import Files, FileStore
 from services.store.jobs import Jobs, Record
 from services.store.leases import Leases
 from services.store.queue import Hints, celery
+from services.store.scaling import Autoscaling
 from services.store.scripts import Scripts
 from services.store.submissions import Submissions
 from services.store.workers import Workers
@@ -30,6 +33,7 @@ class Store:
     hints: Hints
     workers: Workers
     submissions: Submissions
+    scaling: Autoscaling
 
     async def forget(self, record: Record) -> None:
         """Remove an ended job with its models and checkpoints. Its training data stays."""
@@ -38,10 +42,22 @@ class Store:
         await self.jobs.forget(record.id, record.tenant)
 
 
-@asynccontextmanager
-async def open_store(settings: Settings, *, patience: float = 2.0) -> AsyncIterator[Store]:
-    """`patience`: for how many seconds a script is asked again while Redis is away."""
+async def refusal_to_start(settings: Settings) -> str | None:
+    """Why a process must not start with this Redis, as it would lose jobs. One that is away may come back."""
     async with connected(settings.store_url) as redis:
+        try:
+            return await refusal_to_use(redis, trusted=settings.redis_durable == "trusted")
+        except RedisError as error:
+            outage.is_seen(error)
+            return None
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings, *, patience: float = 2.0, connections: int | None = None
+) -> AsyncIterator[Store]:
+    """`patience`: for how many seconds a script is asked again while Redis is away. `connections` to Redis at most."""
+    async with connected(settings.store_url, connections=connections) as redis:
         scripts = Scripts(redis, patience=patience)
         jobs = Jobs(redis, scripts)
         bytes = FileStore(settings.files_dir)
@@ -56,4 +72,5 @@ async def open_store(settings: Settings, *, patience: float = 2.0) -> AsyncItera
             hints=Hints(redis, celery(settings.store_url)),
             workers=Workers(redis, scripts),
             submissions=Submissions(redis, scripts),
+            scaling=Autoscaling(redis, scripts),
         )

@@ -1,3 +1,6 @@
 #!lua flags=allow-oom
--- One holder at a time, for a while. KEYS 1 the lock · ARGV 1 holder, 2 ms · Answers ok · refused
-return {redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 'ok' or 'refused'}
+-- One holder at a time, which may renew. KEYS 1 the lock · ARGV 1 holder, 2 ms · Answers ok · refused
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return {'refused'} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {'ok'}

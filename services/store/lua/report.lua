@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A worker's heartbeat, which expires; those that expired leave the list.
--- KEYS 1 the worker, 2 the workers · ARGV 1 id, 2 report, 3 now, s, 4 TTL, s · Answers ok, drain ('1' or '0')
+-- KEYS 1 the worker, 2 the workers · ARGV 1 id, 2 report, 3 now, s, 4 TTL, s · Answers ok, drain ('0', '1', 'after_job')
 local id, report, now, ttl = unpack(ARGV)
 redis.call('HSET', KEYS[1], 'report', report)
 redis.call('EXPIRE', KEYS[1], ttl)

@@ -1,7 +1,8 @@
--- Shared by every script. Each is called with these keys first, and its own from KEYS[9] on:
---   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu
+-- Shared by every script. Each is called with these keys first, and its own from KEYS[10] on:
+--   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu · 9 totals
 -- and answers {word, ...} with a word of scripts.Answer.
 local JOB, EVENTS, RUNNING, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local TOTALS = KEYS[9]
 local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
 local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there
 
@@ -45,6 +46,10 @@ local function raise_fence(record)  -- over clocks that jump and a Redis that lo
   redis.call('HSET', JOB, 'fence', record.fence)
 end
 
+local function count(what, by)  -- for /metrics
+  redis.call('HINCRBY', TOTALS, what, text(by or 1))
+end
+
 -- Adds an event, ready as JSON. What the cap pushes out is remembered as `trimmed_to`.
 local function say_json(record, event, final)
   redis.call('XADD', EVENTS, record.fence .. '-*', 'event', event, 'final', final and '1' or '0')
@@ -75,7 +80,9 @@ local function close_attempt(record, reason)  -- its owner is no more
   local last = attempts[#attempts]
   local ended = now()
   last.ended_at, last.reason, last.last_step = math.floor(ended / 1000), reason, tonumber(record.last_step)
-  local seconds = tonumber(record.device_seconds) + (ended - tonumber(record.claimed_at)) / 1000
+  local used = ended - tonumber(record.claimed_at)
+  local seconds = tonumber(record.device_seconds) + used / 1000
+  count('device_ms', used)
   redis.call('HSET', JOB, 'attempts', cjson.encode(attempts), 'device_seconds', string.format('%.3f', seconds))
   redis.call('ZREM', RUNNING, record.id)
 end
@@ -84,6 +91,7 @@ local function close_job(record)
   local seconds = text(math.floor(now() / 1000))
   redis.call('HSET', JOB, 'finished_at', seconds)
   redis.call('ZADD', ENDED, seconds, record.id)
+  count(record.status)
 end
 
 -- The owner let go (or was lost): the job goes to where its wish leads. `counts` says that the attempt was lost;
@@ -96,6 +104,7 @@ local function hand_back(record, code, message, counts)
     message = string.format('%d attempts in a row brought no new checkpoint. The last: %s', losses, message)
   end
   redis.call('HSET', JOB, 'losses', losses)
+  count(counts and 'attempts_lost' or 'attempts_handed_on')
   close_attempt(record, code)
   raise_fence(record)
   if to == 'cancelled' then

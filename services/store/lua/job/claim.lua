@@ -31,6 +31,11 @@ attempts[#attempts + 1] = {number = tonumber(record.attempt), worker = worker, d
 redis.call('HSET', JOB, 'nonce', nonce, 'worker', worker, 'kind', kind, 'bound', bound, 'emitted', '0',
   'attempt', record.attempt, 'attempts', cjson.encode(attempts), 'claimed_at', text(time),
   'started_at', record.started_at ~= '' and record.started_at or text(seconds))
+count('attempts')
+if record.attempt == '1' then
+  count('started')
+  count('waited_ms', time - tonumber(record.queued_at))
+end
 local message = string.format('Attempt %s started on %s (%s).', record.attempt, device, worker)
 move(record, 'running', 'running', message)
 say(record, 'info', message, status_data(record))

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- A batch of what the trainer said: events, points of the series, and the record's latest values.
--- KEYS 9 series · ARGV 1 fence, 2 nonce, 3 batch, 4 events (JSON list of JSON), 5 points, 6 last step, 7… field, value
+-- KEYS 10 series · ARGV 1 fence, 2 nonce, 3 batch, 4 events (JSON list of JSON), 5 points, 6 last step,
+--   7 counts (JSON), 8… field, value
 -- Answers ok, status · fenced · gone. Repeatable: a batch that was taken is not taken again; one too far is an error.
-local fence, nonce, batch, events, points, last_step = unpack(ARGV)
+local fence, nonce, batch, events, points, last_step, counts = unpack(ARGV)
 local record = read()
 if not record then return {'gone'} end
 if not owned(record, fence, nonce) then return {'fenced'} end
@@ -12,7 +13,8 @@ if tonumber(batch) > emitted + 1 then
   return redis.error_reply('batch ' .. batch .. ' after ' .. record.emitted)
 end
 for _, event in ipairs(cjson.decode(events)) do say_json(record, event) end
-if #points > 0 then redis.call('APPEND', KEYS[9], points) end
+if #points > 0 then redis.call('APPEND', KEYS[10], points) end
 redis.call('HSET', JOB, 'emitted', batch, 'last_step', text(math.max(tonumber(record.last_step), tonumber(last_step))))
-if #ARGV > 6 then redis.call('HSET', JOB, unpack(ARGV, 7)) end
+if #ARGV > 7 then redis.call('HSET', JOB, unpack(ARGV, 8)) end
+for name, by in pairs(cjson.decode(counts)) do count(name, by) end
 return {'ok', record.status}
