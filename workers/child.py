@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
+from subprocess import Popen
 
 from pydantic import ValidationError
 
@@ -17,57 +16,61 @@ from services.contract.spec import TrainerSpec
 log = logging.getLogger(__name__)
 
 LINE_LIMIT = 64 * 1024**2  # bytes; an evaluation of thousands of labels is one line
+OOM_COUNTS = (  # cgroup v2's, v1's
+    Path("/sys/fs/cgroup/memory.events"),
+    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+)
 EXIT_STOPPED = 75  # the trainer's word for: stopped on request, after a checkpoint
 
 
 class Child:
-    """A trainer. Tethered: it ends by itself when this process does, however that happens."""
+    """A trainer at work, whose lines are read in the running event loop."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: "Popen[bytes]") -> None:
         self._process = process
         self._oom_kills = oom_kills()
 
-    @classmethod
-    async def start(cls) -> "Child":
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "workers.trainer", "--tethered"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C at the worker must reach it through us, as a drain
-            limit=LINE_LIMIT,
-        )
-        return cls(process)
-
     async def give(self, spec: TrainerSpec) -> None:
         """May wait until the trainer reads, which is after seconds of import where the spec is long."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError):  # it died already: its exit says why
-            self._process.stdin.write(spec.model_dump_json().encode() + b"\n")
-            await self._process.stdin.drain()
+        await asyncio.to_thread(self._write, spec.model_dump_json().encode() + b"\n")
 
     async def lines(self) -> AsyncIterator[Line]:
         """What the trainer says, until it ends. A line torn by its death is dropped."""
-        assert self._process.stdout is not None
-        async for raw in self._process.stdout:
-            try:
-                yield LINE.validate_json(raw)
-            except ValidationError:
-                log.warning("a line of the trainer was not understood: %.200r", raw)
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
+        try:
+            async for raw in reader:
+                try:
+                    yield LINE.validate_json(raw)
+                except ValidationError:
+                    log.warning("a line of the trainer was not understood: %.200r", raw)
+        finally:
+            transport.close()
 
     async def wait(self) -> int:
         """The exit status; minus the signal's number if one killed it."""
-        return await self._process.wait()
+        status = await asyncio.to_thread(self._process.wait)
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        return status
+
+    def _write(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it died already: its exit says why
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
 
     def stop(self, *, grace: float) -> None:
         """SIGTERM now, SIGKILL after `grace` seconds. Asked twice, the shorter grace counts."""
-        if self._process.returncode is None:
+        if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             asyncio.get_running_loop().call_later(grace, self.kill)
 
     def kill(self) -> None:
-        if self._process.returncode is None:
+        if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
@@ -77,9 +80,9 @@ class Child:
 
 
 def oom_kills() -> int:
-    """How many processes of this control group (cgroup v2) were killed for memory; 0 where nothing says so."""
-    try:
-        events = dict(line.split() for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines())
-    except OSError:
-        return 0
-    return int(events.get("oom_kill", 0))
+    """How many processes of this control group were killed for memory; 0 where nothing says so."""
+    for counts in OOM_COUNTS:
+        with contextlib.suppress(OSError):
+            fields = dict(line.split() for line in counts.read_text().splitlines())
+            return int(fields.get("oom_kill", 0))
+    return 0

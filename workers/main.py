@@ -23,14 +23,16 @@ from redis.exceptions import RedisError
 
 from services import __version__, tether
 from services.contract.job import Worker
-from services.contract.spec import JobSpec
+from services.contract.spec import JobSpec, Prepared
 from services.settings import Settings, settings
 from services.store import keys
+from services.store.connection import is_away
 from services.store.leases import LEASE, Fenced, Owner
 from services.store.queue import TASK, celery
-from services.store.store import open_store
-from services.store.workers import HEARTBEAT
-from workers.supervisor import supervise, weights_source
+from services.store.store import open_store, refusal_to_start
+from services.store.workers import HEARTBEAT, Drain
+from workers.spare import Spare
+from workers.supervisor import Host, supervise, weights_source
 
 log = logging.getLogger("headway.worker")
 
@@ -45,21 +47,25 @@ class Me:
 
     device: str
     preflight: list[dict[str, Any]]
+    spare: Spare
     id: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
     started_at: int = field(default_factory=lambda: int(time.time()))
     job: str | None = None
-    draining: threading.Event = field(default_factory=threading.Event)
+    taking: bool = False  # a job is looked for or worked on
+    draining: threading.Event = field(default_factory=threading.Event)  # the job is handed on, and no other taken
+    leaving: threading.Event = field(default_factory=threading.Event)  # no other is taken
 
     @property
     def owner(self) -> Owner:
-        return Owner(self.id, self.device, weights_identity)
+        passed = self.preflight[-1]
+        return Owner(self.id, self.device, weights_identity, list(passed["precisions"]), passed["auto"])
 
     def report(self) -> Worker:
         return Worker(
             id=self.id,
             device=self.device,
             kind=self.owner.kind,
-            status="draining" if self.draining.is_set() else "busy" if self.job else "idle",
+            status="draining" if self.leaving.is_set() else "busy" if self.job else "idle",
             job=self.job,
             started_at=self.started_at,
             seen_at=int(time.time()),
@@ -73,17 +79,30 @@ class Me:
 def main() -> int:
     """Preflight, heartbeat, work. Ends with 0 after a drain (SIGTERM or SIGINT), 1 if no device can be used."""
     config = settings()
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kombu").setLevel("WARNING")
+    config.start_logging()
+    _quieten_celery()
+    if refusal := asyncio.run(refusal_to_start(config)):
+        print(refusal, file=sys.stderr)
+        return 1
     report = check_devices(config.device)
     if not report[-1]["ok"]:
         print(_refusal(report), file=sys.stderr)
         return 1
-    me = Me(device=report[-1]["device"], preflight=report)
+    me = Me(device=report[-1]["device"], preflight=report, spare=spare_trainer(report[-1], config))
     log.info("%s works on %s", me.id, me.device)
-    _serve(me, config)
+    me.spare.prepare()
+    try:
+        _serve(me, config)
+    finally:
+        me.spare.close()
     asyncio.run(_sign_off(me, config))
     return 0
+
+
+def _quieten_celery() -> None:
+    """That Redis is away is said once, by us; Celery and kombu say it at each try, with a traceback."""
+    for name in ("kombu", "celery.worker", "celery.worker.consumer.consumer", "py.warnings"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _serve(me: Me, config: Settings) -> None:
@@ -92,10 +111,19 @@ def _serve(me: Me, config: Settings) -> None:
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def train() -> None:
         """There is work: do one job of it."""
-        asyncio.run(_work(me, config))
+        me.taking = True  # before it looks whether it may: whoever asks it to leave looks the other way round
+        try:
+            asyncio.run(_work(me, config))
+        finally:
+            me.taking = False
+            if me.leaving.is_set():
+                _leave(me)
+            else:
+                me.spare.prepare()  # now: before, it would have taken the running job's time
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: Any) -> None:
+        me.leaving.set()
         me.draining.set()
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -109,15 +137,15 @@ def _serve(me: Me, config: Settings) -> None:
 async def _work(me: Me, config: Settings) -> None:
     async with open_store(config, patience=PATIENCE) as store:
         try:
-            claim = None if me.draining.is_set() else await store.leases.claim_next(me.owner)
+            claim = None if me.leaving.is_set() else await store.leases.claim_next(me.owner)
         except RedisError as error:
-            log.warning("Redis is away (%s); the reaper will say again that there is work", type(error).__name__)
+            log.warning("nothing was claimed (%s); the reaper will say again that there is work", type(error).__name__)
             return
         if claim is None:
             return  # another worker was faster, or the work is for others: the message was only a hint
         me.job = claim.job
         try:
-            await supervise(store, claim, config, me.draining.is_set)
+            await supervise(store, claim, config, Host(me.spare.take, me.draining.is_set, me.leaving.set))
         except (RedisError, Fenced) as error:
             log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
         finally:
@@ -126,21 +154,29 @@ async def _work(me: Me, config: Settings) -> None:
 
 async def _heartbeat(me: Me, config: Settings) -> None:
     """Report every few seconds; a wish to drain is carried out as if it were a SIGTERM."""
-    away = False
     async with open_store(config) as store:
         while True:
             try:
-                drain = await store.workers.report(me.report())
-                away = False
+                _carry_out(await store.workers.report(me.report()), me)
+                config.show_alive()
             except RedisError as error:
-                drain = False
-                if not away:
-                    log.warning("Redis is away (%s); trying again", type(error).__name__)
-                away = True
-            if drain and not me.draining.is_set():
-                me.draining.set()
-                os.kill(os.getpid(), signal.SIGTERM)
+                if not is_away(error):
+                    log.exception("no heartbeat")
             await asyncio.sleep(HEARTBEAT)
+
+
+def _carry_out(wish: Drain, me: Me) -> None:
+    if wish is not Drain.NO:
+        me.leaving.set()
+        if wish is Drain.NOW or not me.taking:
+            _leave(me)
+
+
+def _leave(me: Me) -> None:
+    """Once: Celery takes a second SIGTERM for impatience."""
+    if not me.draining.is_set():
+        me.draining.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _sign_off(me: Me, config: Settings) -> None:
@@ -164,6 +200,12 @@ def check_devices(device: str) -> list[dict[str, Any]]:
     return [{"device": device, "model": "", "ok": False, "checks": [check]}]
 
 
+def spare_trainer(report: dict[str, Any], config: Settings) -> Spare:
+    """As a job that asks for nothing would need it."""
+    weights = weights_source(config.job_weights, config)
+    return Spare(Prepared(device=report["device"], weights=weights, precision=report["auto"]), config.spare_memory)
+
+
 def weights_identity(spec: JobSpec) -> str:
     """The weights that this worker would use for a job, named by their hash."""
     source = weights_source(spec.weights, settings())
@@ -185,17 +227,6 @@ def _refusal(report: list[dict[str, Any]]) -> str:
     return "No device can be used. " + "; ".join(failed)
 
 
-async def check() -> int:
-    """Whether a worker of this host reports itself: what a container's health check asks."""
-    async with open_store(settings(), patience=0) as store:
-        try:
-            hosts = {worker.host for worker in await store.workers.all()}
-        except RedisError as error:
-            print(f"Redis cannot be used: {error}", file=sys.stderr)
-            return 1
-    return int(socket.gethostname() not in hosts)
-
-
 if __name__ == "__main__":
     tether.hold_if_asked()
-    sys.exit(asyncio.run(check()) if "--check" in sys.argv[1:] else main())
+    sys.exit(main())

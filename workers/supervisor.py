@@ -5,37 +5,48 @@ answers that it no longer holds ends the attempt at once, without another word.
 """
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from services.contract import errors
 from services.contract.evaluation import Evaluation
 from services.contract.events import (
+    TRIALS,
     CheckpointLine,
     DoneLine,
     EvaluationLine,
     FailedLine,
+    FeaturesLine,
     Line,
     MetricsLine,
     PhaseLine,
     Progress,
     Said,
+    Steps,
+    Trial,
+    Validation,
     WarningLine,
 )
 from services.contract.ids import model_id
 from services.contract.spec import ArchivePaths, TrainerSpec
 from services.contract.transitions import Status
 from services.settings import Settings
-from services.store.events import Point
+from services.store.connection import is_away
+from services.store.events import Batch, Point
 from services.store.files import remove_old
 from services.store.leases import LEASE, Claim, Fenced
 from services.store.store import Store
@@ -57,10 +68,21 @@ class Outcome:
     failed: errors.JobFailure | None = None
     evaluation: Evaluation | None = None
     stop_asked: bool = False
+    cancelled: bool = False
     fenced: bool = False
+    unheard: bool = False  # what the trainer said found no Redis, for as long as patience lasts
 
 
-async def supervise(store: Store, claim: Claim, settings: Settings, drain_asked: Callable[[], bool]) -> None:
+@dataclass(frozen=True)
+class Host:
+    """The worker, as far as an attempt needs it."""
+
+    trainer: Callable[[], Popen[bytes]]  # a process to run in
+    drain_asked: Callable[[], bool]  # it was told to hand its job on
+    leave: Callable[[], None]  # a renewal told it first: after this job it takes no other
+
+
+async def supervise(store: Store, claim: Claim, settings: Settings, host: Host) -> None:
     """Carry one attempt from its claim to its end. Raises Fenced, RedisError."""
     log.info("%s: attempt %d", claim.job, claim.attempt)
     try:
@@ -69,17 +91,15 @@ async def supervise(store: Store, claim: Claim, settings: Settings, drain_asked:
         await store.leases.fail(claim, _disk_failure(error))
         return
     try:
-        await Supervisor(store, claim, settings, folder, drain_asked).run()
+        await Supervisor(store, claim, settings, folder, host).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class Supervisor:
-    def __init__(
-        self, store: Store, claim: Claim, settings: Settings, folder: Path, drain_asked: Callable[[], bool]
-    ) -> None:
+    def __init__(self, store: Store, claim: Claim, settings: Settings, folder: Path, host: Host) -> None:
         self._store, self._claim, self._settings, self._folder = store, claim, settings, folder
-        self._drain_asked = drain_asked
+        self._host = host
         self._outcome = Outcome()
         self._progress = Progress()
         self._batch = 0
@@ -90,7 +110,7 @@ class Supervisor:
         """Raises Fenced or RedisError where the attempt's end can no longer be said: the reaper will say it."""
         try:
             spec = await self._trainer_spec()
-            self._child = await Child.start()
+            self._child = Child(self._host.trainer())
         except (errors.JobFailure, OSError) as error:
             failure = error if isinstance(error, errors.JobFailure) else _disk_failure(error)
             await self._store.leases.fail(self._claim, failure)
@@ -108,8 +128,13 @@ class Supervisor:
     # --- the spec ------------------------------------------------------------------------------------------------
 
     async def _trainer_spec(self) -> TrainerSpec:
-        """The job's spec with everything brought to local paths. Raises DataUnreadable."""
-        spec = self._claim.spec
+        """The job's spec with everything brought to local paths. Raises DataUnreadable, DeviceUnavailable."""
+        spec, owner = self._claim.spec, self._claim.owner
+        if self._claim.precision not in owner.precisions:
+            raise errors.DeviceUnavailable(
+                f"{self._claim.precision} did not pass its check on {owner.device}: ask for one of "
+                f'{", ".join(owner.precisions)}, or for "auto".'
+            )
         return TrainerSpec(
             job=self._claim.job,
             tenant=self._claim.tenant,
@@ -120,7 +145,8 @@ class Supervisor:
             num_labels=spec.num_labels,
             hyperparameters=spec.hyperparameters,
             feature_scaling=spec.feature_scaling,
-            precision=spec.precision,
+            precision=self._claim.precision,
+            sweep=spec.sweep,
             early_stopping=spec.early_stopping,
             checkpoints=spec.checkpoints,
             export=spec.export,
@@ -128,6 +154,7 @@ class Supervisor:
             device=self._claim.owner.device,
             weights=weights_source(spec.weights, self._settings),
             cache=str(self._settings.features_dir.absolute()),
+            cache_bytes=self._settings.cache_bytes,
             out=str(self._folder),
             resume=await self._resume_point(),
             next_checkpoint=self._claim.checkpoint + 1,
@@ -157,22 +184,20 @@ class Supervisor:
         """Keep the lease and the time limit. A timer of its own kills the trainer before the lease can end."""
         loop = asyncio.get_running_loop()
         guard = loop.call_at(self._claim.sent + LEASE - LEASE_MARGIN, self._child.kill)
-        away = False
         try:
             while not self._is_over and not self._is_out_of_time():
                 sent = loop.time()
                 try:
                     wish = await self._store.leases.renew(self._claim)
-                except RedisError as error:
-                    if not away:
-                        log.warning("Redis is away (%s); %s still has its lease", type(error).__name__, self._claim.job)
-                    away = True
+                except RedisError as error:  # the guard's time runs
+                    if not is_away(error):
+                        log.exception("%s: its lease was not renewed", self._claim.job)
                 else:
-                    away = False
                     guard.cancel()
                     guard = loop.call_at(sent + LEASE - LEASE_MARGIN, self._child.kill)
                     self._carry_out(wish.status, drain=wish.drain)
-                os.utime(self._folder)  # it is in use
+                with contextlib.suppress(OSError):
+                    os.utime(self._folder)  # it is in use
                 await asyncio.sleep(RENEW_EVERY)
         except Fenced:
             self._outcome.fenced = True
@@ -189,10 +214,12 @@ class Supervisor:
         return True
 
     def _carry_out(self, status: Status, *, drain: bool) -> None:
+        if drain:
+            self._host.leave()
         if status is Status.CANCELLING:
-            self._outcome.stop_asked = True
+            self._outcome.stop_asked = self._outcome.cancelled = True
             self._child.stop(grace=CANCEL_GRACE)
-        elif (status is Status.PAUSING or drain or self._drain_asked()) and not self._outcome.stop_asked:
+        elif (status is Status.PAUSING or drain or self._host.drain_asked()) and not self._outcome.stop_asked:
             self._outcome.stop_asked = True
             self._child.stop(grace=STOP_GRACE)
 
@@ -204,8 +231,16 @@ class Supervisor:
         except Fenced:
             self._outcome.fenced = True
             self._child.kill()
+        except OSError as error:  # the attempt's folder is gone or cannot be read
+            self._outcome.failed = _disk_failure(error)
+            self._child.kill()
+        except ValueError:  # asyncio's, of a line beyond every limit
+            log.exception("%s: a line of the trainer could not be read", self._claim.job)
+            self._outcome.failed = errors.InternalError("The trainer said more in one line than can be read.")
+            self._child.kill()
         except RedisError as error:  # for longer than a lease: the reaper will hand the job on
             log.warning("%s: nothing could be written (%s)", self._claim.job, type(error).__name__)
+            self._outcome.unheard = True
             self._child.kill()
 
     async def _take(self, line: Line) -> None:
@@ -215,62 +250,74 @@ class Supervisor:
                 await self._emit([_phase_event(line)])
             case MetricsLine():
                 self._progress = line.progress
-                await self._emit(*self._unheard(line))
+                await self._emit_metrics(line)
+            case FeaturesLine():
+                await self._emit(latest={"features": line.model_dump_json()}, counts=_feature_counts(line))
             case WarningLine():
                 await self._emit([_said("warn", line.message, line.data)])
             case CheckpointLine():
                 await self._keep(line)
             case EvaluationLine():
                 self._outcome.evaluation = line.evaluation
-                await self._emit(latest={"evaluation": line.evaluation.model_dump_json()})
+                await self._emit(latest={"evaluation": line.evaluation.model_dump_json(), **self._trials(line.trials)})
             case DoneLine():
                 self._outcome.done = line
             case FailedLine():
                 self._outcome.failed = _failure(line)
 
-    def _unheard(self, line: MetricsLine) -> tuple[list[Said], list[Point]]:
-        """The line without the steps that an earlier attempt reported: nobody sees a step twice."""
-        heard = self._claim.last_step
-        new = [(step, loss) for step, loss in zip(line.step, line.train_loss, strict=True) if step > heard]
-        points = [Point("train_loss", step, loss) for step, loss in new]
-        data: dict[str, object] = line.progress.model_dump(exclude_none=True)
-        if new:
-            series = {"step": [step for step, _ in new], "train_loss": [loss for _, loss in new]}
-            data |= {"train_loss": new[-1][1], "series": series}
-        if (
-            line.val_loss is not None
-            and line.val_accuracy is not None
-            and line.progress.step > self._claim.last_val_step
-        ):
-            data |= {"val_loss": line.val_loss, "val_accuracy": line.val_accuracy}
-            points.append(Point("val_loss", line.progress.step, line.val_loss))
-            points.append(Point("val_accuracy", line.progress.step, line.val_accuracy))
-        said = [_said("info", _metrics_message(line), data, type="metrics")] if points else []
-        return said, points
+    async def _emit_metrics(self, line: MetricsLine) -> None:
+        """What no earlier attempt reported: nobody sees a step twice."""
+        steps = [new for pack in line.steps if (new := pack.after(self._claim.last_step)).at]
+        validated = [one for one in line.validations if one.at > self._claim.last_val_step]
+        if not steps and not validated:
+            return
+        values = _values(steps, validated)
+        data = line.progress.model_dump(exclude_none=True) | (_of_sweep(line, values) if self._is_sweep else values[0])
+        said = _said("info", _metrics_message(line, sweep=self._is_sweep), data, type="metrics")
+        heard = {"last_val_step": str(validated[-1].at)} if validated else {}
+        await self._emit(
+            [said],
+            list(_points(steps, validated)),
+            self._trials(line.trials) | heard,
+            last_step=max((pack.at[-1] for pack in steps), default=0),
+        )
+
+    @property
+    def _is_sweep(self) -> bool:
+        return self._claim.spec.sweep is not None
+
+    def _trials(self, trials: Sequence[Trial]) -> dict[str, str]:
+        """The record's field; a job that is no sweep has none."""
+        return {"trials": TRIALS.dump_json(list(trials)).decode()} if trials and self._is_sweep else {}
 
     async def _emit(
-        self, said: Sequence[Said] = (), points: Sequence[Point] = (), latest: Mapping[str, str] | None = None
+        self,
+        said: Sequence[Said] = (),
+        points: Sequence[Point] = (),
+        latest: Mapping[str, str] | None = None,
+        *,
+        last_step: int = 0,
+        counts: Mapping[str, int] | None = None,
     ) -> None:
         """One batch. `latest` are fields of the record; the progress always is."""
         self._batch += 1
         fields = {"progress": self._progress.model_dump_json(), **(latest or {})}
-        status = await self._store.events.emit(self._claim, self._batch, said, points, fields)
-        self._carry_out(status, drain=False)
+        batch = Batch(self._batch, said, points, fields, last_step, counts or {})
+        self._carry_out(await self._store.events.emit(self._claim, batch), drain=False)
 
     async def _keep(self, line: CheckpointLine) -> None:
         """Store a checkpoint; a full Redis or disk costs the checkpoint, not the training."""
         path = self._folder / line.path
         content = await asyncio.to_thread(path.read_bytes)
         path.unlink()
+        metrics, said = line.metrics.model_dump_json(), []
         try:
             await self._store.checkpoints.put(self._claim, line, content, int(time.time()))
         except (OutOfMemoryError, OSError) as error:
             full = "Redis" if isinstance(error, OutOfMemoryError) else "The file store"
             message = f"{full} is full: checkpoint {line.number} (step {line.metrics.step}) was not kept."
-            await self._emit([_said("warn", message, {})])
-            return
-        metrics = line.metrics.model_dump_json()
-        await self._emit(latest={"metrics": metrics, "best": metrics} if line.best else {"metrics": metrics})
+            said = [_said("warn", message, {})]
+        await self._emit(said, latest={"metrics": metrics, "best": metrics} if line.best else {"metrics": metrics})
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -278,11 +325,18 @@ class Supervisor:
         outcome = self._outcome
         if outcome.fenced:
             log.warning("%s: attempt %d lost its title", self._claim.job, self._claim.attempt)
+        elif outcome.unheard:  # the trainer may even have ended well, for nobody
+            await self._hand_on("released", "Redis was away for too long; the job waits for a worker.", counts=False)
         elif status == 0 and outcome.done is not None:
             await self._finish(outcome.done)
         elif outcome.failed is not None:
             await self._store.leases.fail(self._claim, outcome.failed)
         elif outcome.stop_asked or status == EXIT_STOPPED:
+            if status == -signal.SIGKILL and not outcome.cancelled:
+                message = (
+                    f"The trainer did not stop within {STOP_GRACE:g} s and was killed; its last checkpoint stands."
+                )
+                await self._emit([_said("warn", message, {})])
             await self._hand_on("released", "The worker drains; the job waits for another.", counts=False)
         elif status < 0:
             code = "out_of_memory" if self._child.was_oom_killed(status) else "worker_lost"
@@ -300,6 +354,7 @@ class Supervisor:
                 await asyncio.to_thread(files.put_file, f"{place}/{name}", self._folder / name)
             await self._say_finished(done, place)
         except OSError as error:
+            await asyncio.to_thread(files.delete_folder, place)
             await self._store.leases.fail(self._claim, _disk_failure(error))
         except Fenced:
             await asyncio.to_thread(files.delete_folder, place)
@@ -338,15 +393,19 @@ def weights_source(weights: str, settings: Settings) -> str:
 
 
 def _disk_failure(error: OSError) -> errors.JobFailure:
+    if error.errno not in (*errors.UNWRITABLE, errno.ENOENT):
+        log.error("the operating system refused", exc_info=error)
+        return errors.InternalError(f"The worker met an error of its operating system ({error.strerror}).")
     return errors.DiskFull(
-        f"The worker could not write ({error.strerror}): free space in its data folder and file store."
+        f"The worker could not write ({error.strerror}): see to the disks of its data folder and of the file store."
     )
 
 
 def _work_folder(settings: Settings) -> Path:
     folder = settings.data_dir.absolute() / "work"
     folder.mkdir(parents=True, exist_ok=True)
-    remove_old(folder.iterdir(), days=1)  # of workers that were killed; a running attempt's is touched each second
+    # What killed workers left: the folder of a running attempt is touched each second.
+    remove_old(folder.iterdir(), seconds=3600)
     return folder
 
 
@@ -369,13 +428,61 @@ def _phase_message(progress: Progress) -> str:
     return progress.phase.capitalize()
 
 
-def _metrics_message(line: MetricsLine) -> str:
-    words = [f"Step {line.progress.step}/{line.progress.total_steps}"]
-    if line.train_loss:
-        words.append(f"training loss={line.train_loss[-1]:.4f}")
-    if line.val_loss is not None and line.val_accuracy is not None:
-        words.append(f"validation loss={line.val_loss:.4f}, accuracy={line.val_accuracy:.3f}")
-    return ": ".join([words[0], ", ".join(words[1:])])
+def _values(steps: Sequence[Steps], validated: Sequence[Validation]) -> dict[int, dict[str, Any]]:
+    """What a client plots, by trial: the last values, and all that were packed."""
+    found: dict[int, dict[str, Any]] = {}
+    for pack in steps:
+        for trial, losses in zip(pack.trials, pack.train_loss, strict=True):
+            values = found.setdefault(trial, {"series": {"step": [], "train_loss": []}})
+            values["train_loss"] = losses[-1]
+            values["series"]["step"] += pack.step
+            values["series"]["train_loss"] += losses
+    for one in validated:
+        values = found.setdefault(one.trial, {})
+        values.update(val_loss=one.val_loss, val_accuracy=one.val_accuracy)
+        series = values.setdefault("validations", {"step": [], "val_loss": [], "val_accuracy": []})
+        for name, so_far in series.items():
+            so_far.append(getattr(one, name))
+    return found
+
+
+def _of_sweep(line: MetricsLine, values: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """Every trial's values, and above them those of the one that leads."""
+    data: dict[str, Any] = {"trials": [{"trial": trial, **values[trial]} for trial in sorted(values)]}
+    if line.leader:
+        metrics = line.leader.metrics.model_dump(include={"train_loss", "val_loss", "val_accuracy"})
+        data |= {"best_trial": line.leader.trial} | metrics
+    return data
+
+
+def _points(steps: Sequence[Steps], validated: Sequence[Validation]) -> Iterator[Point]:
+    for pack in steps:
+        for trial, losses in zip(pack.trials, pack.train_loss, strict=True):
+            yield from (Point("train_loss", at, loss, trial) for at, loss in zip(pack.step, losses, strict=True))
+    for one in validated:
+        yield Point("val_loss", one.step, one.val_loss, one.trial)
+        yield Point("val_accuracy", one.step, one.val_accuracy, one.trial)
+
+
+def _metrics_message(line: MetricsLine, *, sweep: bool) -> str:
+    words, leader = [], line.leader
+    if sweep:
+        count = len({trial for pack in line.steps for trial in pack.trials})
+        words = [f"{count} trials"] if count else []
+        words += [f"trial {leader.trial} leads"] if leader else []
+    elif line.steps:
+        words = [f"training loss={line.steps[-1].train_loss[0][-1]:.4f}"]
+    if leader and leader.metrics.val_loss is not None and leader.metrics.val_accuracy is not None:
+        words.append(f"validation loss={leader.metrics.val_loss:.4f}, accuracy={leader.metrics.val_accuracy:.3f}")
+    return f"Step {line.progress.step}/{line.progress.total_steps}: {', '.join(words)}"
+
+
+def _feature_counts(line: FeaturesLine) -> dict[str, int]:
+    return {
+        "feature_hits": line.hits,
+        "feature_misses": line.misses,
+        "feature_ms_saved": round(line.seconds_saved * 1000),
+    }
 
 
 def _failure(line: FailedLine) -> errors.JobFailure:

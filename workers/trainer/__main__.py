@@ -1,14 +1,21 @@
 """`python -m workers.trainer < spec.json`: one attempt at a job, from images to an exported model."""
 
-import errno
+import argparse
 import os
+import resource
+import select
 import signal
 import sys
 import threading
-import time
-from collections import Counter
 from pathlib import Path
 from types import FrameType
+from typing import Any, Literal
+
+for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):  # before numpy comes: see head.Stack
+    os.putenv(name, "1")
+
+if "--lean" in sys.argv:  # until there is a job, or nobody to bring one; torch's memory is taken only then
+    select.select([0], [], [])
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request, after a checkpoint
 
@@ -32,205 +39,144 @@ stop_asked = StopAsked()  # before torch's seconds of import, so that a stop in 
 
 import torch  # noqa: E402
 
-from services.contract.errors import DataUnreadable, DiskFull, InternalError, JobFailure, OutOfMemory  # noqa: E402
-from services.contract.events import (  # noqa: E402
-    DoneLine,
-    EvaluationLine,
-    FailedLine,
-    PhaseLine,
-    Progress,
-    WarningLine,
-)
-from services.contract.spec import TrainerSpec  # noqa: E402
-from workers.trainer import backbone, dataset, features, manifest  # noqa: E402
-from workers.trainer.checkpoint import State  # noqa: E402
-from workers.trainer.dataset import Dataset, Example  # noqa: E402
-from workers.trainer.device import open_device  # noqa: E402
+from services.contract.errors import UNWRITABLE, DiskFull, InternalError, JobFailure, OutOfMemory  # noqa: E402
+from services.contract.events import DoneLine, EvaluationLine, FailedLine, PhaseLine, Trial  # noqa: E402
+from services.contract.spec import Prepared, TrainerSpec  # noqa: E402
+from workers.trainer import checkpoint, dataset, manifest  # noqa: E402
+from workers.trainer.backbone import Backbone  # noqa: E402
+from workers.trainer.checkpoint import Place, State  # noqa: E402
+from workers.trainer.dataset import Dataset  # noqa: E402
 from workers.trainer.evaluate import Table, evaluate  # noqa: E402
 from workers.trainer.export import export  # noqa: E402
+from workers.trainer.features import Features  # noqa: E402
+from workers.trainer.pipeline import BATCH  # noqa: E402
 from workers.trainer.report import Report  # noqa: E402
-from workers.trainer.train import Stopped, Training  # noqa: E402
+from workers.trainer.train import Stopped, Training, due  # noqa: E402
 
-UNREADABLE_SHARE = 0.05  # of a job's images; more fail it
-NAMED = 20  # unreadable images that the warning names
-TELL_EVERY = 0.5  # seconds between two words about the features' progress
-HEAD_THREADS = 1  # fixed, so that every attempt sums in the same order; more do not help a 512 × C product
+SCORES = 1_000  # labels of all trials together up to which each trial's own scores are told
 
 
 def main() -> int:
     report = Report.on_stdout()
-    spec = TrainerSpec.model_validate_json(sys.stdin.readline())
-    if "--tethered" in sys.argv[1:]:
+    options = _options()
+    spare = _prepared(options.ahead, options.memory, report) if options.ahead else None
+    line = sys.stdin.readline()
+    if not line:
+        return 0  # a spare that nobody needed
+    spec = TrainerSpec.model_validate_json(line)
+    if options.tethered:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
-        run(spec, report)
+        run(spec, report, spare)
     except Stopped:
         return EXIT_STOPPED
     except Exception as error:
-        failure = _as_failure(error)
+        failure = _as_failure(error, Path(spec.out))
         report.say(FailedLine(code=failure.code, message=str(failure), retryable=failure.retryable))
         if isinstance(failure, InternalError):
             sys.excepthook(type(error), error, error.__traceback__)  # for the worker's log, never for a client
         return 1
+    finally:
+        report.close()
     return 0
 
 
-def run(spec: TrainerSpec, report: Report) -> None:
-    """Images → features (cached) → head → evaluation → export."""
-    report.say(PhaseLine(progress=Progress(phase="starting")))
-    device = open_device(spec.device)
+def run(spec: TrainerSpec, report: Report, spare: Backbone | None = None) -> None:
+    """Images → features (cached) → heads → evaluation → export."""
+    report.say(PhaseLine(progress=report.progress(phase="starting")))
+    backbone = spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared)
     data = dataset.load(spec)
-    model = backbone.load(spec.weights)
-    weights = backbone.weights_sha256(model)
+    place = checkpoint.place(Path(spec.resume)) if spec.resume else Place()
+    with Features(spec, data, _order(spec, data, place), backbone, report, stop_asked) as features:
+        train, val, test = features.tables()
+        training = Training(spec, train, val, report, stop_asked)
+        state = training.run()
+        held_out = (test if len(test) else val).whole().only_readable()
 
-    cache = features.FeatureCache(features.cache_folder(Path(spec.cache), spec.tenant, weights, spec.precision))
-    _extract(spec, data, model.to(device), device, cache, report)
-    train, val, test = (_table(examples, cache) for examples in (data.train, data.val, data.test))
-
-    _warn_of_lost_labels(spec, train, report)
-    torch.set_num_threads(HEAD_THREADS)
-    training = Training(spec, train, val.only_readable() if len(val) else None, report, stop_asked)
-    state = training.run()
-    _evaluate(spec, state, val, test, report, training.progress())
-
+    if len(held_out):
+        report.say(PhaseLine(progress=training.progress().model_copy(update={"phase": "evaluating", "percent": 99.0})))
+        report.say(_evaluation(spec, state, training, held_out, "test" if len(test) else "val"))
     report.say(PhaseLine(progress=training.progress().model_copy(update={"phase": "exporting", "percent": 99.5})))
-    files = export(state.scaling.folded(state.head), model, spec.labels, spec.export, Path(spec.out))
-    receipt = manifest.receipt(spec, data, weights, device, HEAD_THREADS)
-    report.say(DoneLine(exports=files, best=state.place.best, manifest=receipt))
+    winner = state.scaling.folded(state.head(training.leader()))
+    files = export(winner, backbone.network, spec.labels, spec.export, Path(spec.out))
+    trials = training.standings()
+    receipt = manifest.receipt(spec, data, backbone, trials)
+    report.say(DoneLine(exports=files, best=trials[training.leader()].best, manifest=receipt))
 
 
-# --- features ------------------------------------------------------------------------------------------------------
+def _order(spec: TrainerSpec, data: Dataset, place: Place) -> list[int]:
+    """Images of `data.all` by when they are needed: this epoch's, those held out, the next epoch's, the test's."""
+    train, val = len(data.train), len(data.val)
+    now, later = due(spec, train, place)
+    return [*now, *range(train, train + val), *later, *range(train + val, len(data.all))]
 
 
-def _extract(
-    spec: TrainerSpec,
-    data: Dataset,
-    body: torch.nn.Module,
-    device: torch.device,
-    cache: features.FeatureCache,
-    report: Report,
-) -> None:
-    """Every image's features into the cache, with the progress told and unreadable images named."""
-    examples = data.all
-    lacking = {example.key for example in examples if example.key not in cache}
-    known = {e.key: "known from an earlier job" for e in examples if e.key in cache and not cache.is_readable(e.key)}
-    losses = Unreadable(examples, known)
-    began, told, done = time.monotonic(), 0.0, 0
-
-    def each(batch: features.Batch) -> None:
-        nonlocal told, done
-        done += len(batch.examples)
-        losses.add(batch.unreadable)
-        if time.monotonic() - told >= TELL_EVERY or done == len(lacking):
-            told = time.monotonic()
-            report.say(PhaseLine(progress=_features_progress(done, len(lacking), told - began)))
-        if stop_asked():
-            raise Stopped
-
-    if lacking:
-        report.say(PhaseLine(progress=_features_progress(0, len(lacking), 0.0)))
-    features.extract(examples, body, device, cache, each=each)
-    seconds = time.monotonic() - began
-    cached = sum(example.key not in lacking for example in examples)
-    message = f"Features of {len(examples)} images: {cached} cached, {done} computed in {seconds:.1f} s."
-    report.say(PhaseLine(progress=_features_progress(done, len(lacking), seconds), message=message))
-    if losses.reasons:
-        report.say(losses.warning())
-
-
-class Unreadable:
-    """The images of a job that cannot be decoded: by content, so that copies count as often as they lie there."""
-
-    def __init__(self, examples: list[Example], reasons: dict[bytes, str]) -> None:
-        self._examples, self.reasons = examples, reasons
-        self._copies = Counter(example.key for example in examples)
-        self._refuse_if_too_many()
-
-    def add(self, reasons: dict[bytes, str]) -> None:
-        """Raises DataUnreadable as soon as they are certainly too many."""
-        self.reasons |= reasons
-        self._refuse_if_too_many()
-
-    def warning(self) -> WarningLine:
-        named = {example.image.path: self.reasons[example.key] for example in self._affected()[:NAMED]}
-        message = f"{self._count()} of {len(self._examples)} images cannot be read and are left out: {self._names()}."
-        return WarningLine(message=message, data={"unreadable": named, "count": self._count()})
-
-    def _refuse_if_too_many(self) -> None:
-        if self._count() > UNREADABLE_SHARE * len(self._examples):
-            raise DataUnreadable(
-                f"More than {UNREADABLE_SHARE:.0%} of {len(self._examples)} images cannot be read, "
-                f"among them {self._names()}."
-            )
-
-    def _count(self) -> int:
-        return sum(self._copies[key] for key in self.reasons)
-
-    def _affected(self) -> list[Example]:
-        return [example for example in self._examples if example.key in self.reasons]
-
-    def _names(self) -> str:
-        names = [example.image.path for example in self._affected()]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        return ", ".join(names[:NAMED]) + more
-
-
-def _features_progress(done: int, total: int, seconds: float) -> Progress:
-    rate = done / seconds if done and seconds > 0 else None
-    return Progress(
-        phase="features",
-        percent=round(80 * done / total, 1) if total else 80.0,
-        images=done,
-        total_images=total,
-        images_per_second=rate and round(rate, 1),
-        eta_seconds=rate and round((total - done) / rate, 1),
-    )
-
-
-def _table(examples: list[Example], cache: features.FeatureCache) -> Table:
-    keys = [example.key for example in examples]
-    return Table(
-        cache.gather(keys),
-        torch.tensor([example.label for example in examples], dtype=torch.int64),
-        torch.tensor([cache.is_readable(key) for key in keys], dtype=torch.bool),
-    )
-
-
-def _warn_of_lost_labels(spec: TrainerSpec, train: Table, report: Report) -> None:
-    """Labels of which no training image can be read. Raises DataUnreadable where fewer than two remain."""
-    seen = set(train.only_readable().labels.tolist())
-    lost = [label for index, label in enumerate(spec.labels) if index not in seen]
-    if not lost:
-        return
-    message = f"No training image of {', '.join(map(repr, lost[:NAMED]))} can be read"
-    if len(spec.labels) - len(lost) < 2:
-        raise DataUnreadable(f"{message}: fewer than two labels remain.")
-    report.say(WarningLine(message=f"{message}: never learned.", data={"labels": lost}))
-
-
-# --- the end -------------------------------------------------------------------------------------------------------
-
-
-def _evaluate(spec: TrainerSpec, state: State, val: Table, test: Table, report: Report, progress: Progress) -> None:
-    """On the test set where there is one, else on the validation set, else not at all."""
-    held_out, split = (test, "test") if len(test) else (val, "val")
-    table = held_out.only_readable()
-    if not len(table):
-        return
-    report.say(PhaseLine(progress=progress.model_copy(update={"phase": "evaluating", "percent": 99.0})))
-    scaled = Table(state.scaling(table.features), table.labels, table.readable)
+def _evaluation(
+    spec: TrainerSpec, state: State, training: Training, held_out: Table, split: Literal["val", "test"]
+) -> EvaluationLine:
+    """On the test set where there is one, else on the validation set: of every trial, in full of the best one."""
+    table = Table(state.scaling(held_out.features), held_out.labels, held_out.readable)
     labels = [*spec.labels, *(f"unused {i}" for i in range(len(spec.labels), spec.num_labels))]
-    report.say(EvaluationLine(evaluation=evaluate(state.head, scaled, labels, "test" if split == "test" else "val")))
+    trials = training.standings()
+    for trial in trials:
+        if trial.status != "diverged":
+            trial.evaluation = evaluate(state.head(trial.trial).layer(), table, labels, split)
+    best = trials[training.leader()].evaluation
+    assert best is not None
+    told = [_summarised(trial, scores=len(trials) * len(labels) <= SCORES) for trial in trials]
+    return EvaluationLine(evaluation=best, trials=told)
 
 
-def _as_failure(error: Exception) -> JobFailure:
+def _summarised(trial: Trial, *, scores: bool) -> Trial:
+    """Without the matrix, which only the best trial shows; and without the labels' scores where they are too many."""
+    if trial.evaluation is None:
+        return trial
+    less: dict[str, Any] = {"confusion": []} | ({} if scores else {"labels": []})
+    return trial.model_copy(update={"evaluation": trial.evaluation.model_copy(update=less)})
+
+
+def _prepared(ahead: str, memory: int, report: Report) -> Backbone | None:
+    """All that a job needs and that does not depend on it; what is wrong with it is that job's to say.
+
+    Where it takes more memory than it may, the process starts anew and waits without torch. Nothing is lost with it, as
+    stdin was not read.
+    """
+    try:
+        backbone = Backbone(Prepared.model_validate_json(ahead))
+        backbone.warm_up(BATCH[backbone.device.type])
+    except Exception:  # whatever a device, a download or a pickle may raise
+        return None
+    if memory_used() > memory:
+        report.give_stdout_back()
+        os.execv(sys.executable, [sys.executable, "-m", "workers.trainer", "--tethered", "--lean"])
+    return backbone
+
+
+def _as_failure(error: Exception, out: Path) -> JobFailure:
     if isinstance(error, JobFailure):
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        return OutOfMemory("The device ran out of memory. Use another device, or one that nothing else uses.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("The worker's disk is full: free space under its data folder.")
+        return OutOfMemory(
+            "The trainer ran out of memory, or its device did. Use one that nothing else uses, or a smaller job."
+        )
+    if isinstance(error, OSError) and (error.errno in UNWRITABLE or not out.exists()):
+        return DiskFull(f"The worker could not write ({error.strerror}): see to the disk of its data folder.")
     return InternalError("The trainer met an error that it does not know; the worker's log has the details.")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tethered", action="store_true", help="end when stdin does")
+    parser.add_argument("--ahead", help="what to prepare before the spec comes, as JSON")
+    parser.add_argument("--memory", type=int, default=sys.maxsize, help="bytes that it may take for that")
+    parser.add_argument("--lean", action="store_true", help="take no memory before the spec comes")
+    return parser.parse_args()
+
+
+def memory_used() -> int:
+    """Bytes, at the most so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _end_with_supervisor() -> None:
@@ -241,4 +187,6 @@ def _end_with_supervisor() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # all is written; torch would take a second to tear itself down

@@ -2,21 +2,49 @@
 
 import hashlib
 import socket
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 from torchvision.models import ResNet, ResNet18_Weights, resnet18
 
 from services.contract.errors import WeightsUnavailable
+from services.contract.spec import Precision, Prepared
+from workers.trainer.device import open_device
+from workers.trainer.images import SIDE, normalised
 
 DIM = 512  # features an image: what resnet18's `fc` is given
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 HOW_TO_PROVIDE = (
     "Let the worker reach the internet once, or put the file on it and set "
     "HEADWAY_WEIGHTS=/path/to/resnet18-f37072fd.pth, "
     'or, to try things out without them, submit with "weights": "random:0".'
 )
+
+
+class Backbone:
+    """The frozen network on its device: `network` as it was loaded, for the export, and `extract` as it is fastest.
+
+    Raises DeviceUnavailable, WeightsUnavailable.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.device = open_device(prepared.device)
+        self.network = load(prepared.weights)
+        self.sha256 = weights_sha256(self.network)
+
+    @cached_property
+    def extract(self) -> "Extractor":
+        """Made when it is first needed: a job on known images never does."""
+        return Extractor(self.network, self.device, self.prepared.precision)
+
+    def warm_up(self, batch: int) -> None:
+        """Libraries choose their kernels in the first pass of a shape."""
+        self.extract(torch.zeros(batch, 3, SIDE, SIDE, dtype=torch.uint8))
 
 
 def load(source: str) -> nn.Module:
@@ -40,6 +68,34 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+class Extractor:
+    """The backbone as it is fastest: pixels (B, 3, 224, 224) uint8 → features (B, 512) float32, both on the host.
+
+    Each BatchNorm is folded into its convolution (in fp32), activations lie channels last, and only bytes cross the
+    bus. Within 1e-4 of the plain network in fp32. Raises WeightsUnavailable where a feature is not finite.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision) -> None:
+        self.device, self._precision, self._dtype = device, precision, DTYPES[precision]
+        self._network = fuse(model).to(device, self._dtype).to(memory_format=torch.channels_last)
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            images = normalised(pixels.to(self.device, non_blocking=True)).to(self._dtype)  # (B, 3, 224, 224)
+            rows: torch.Tensor = self._network(images.contiguous(memory_format=torch.channels_last))  # (B, 512)
+            rows = rows.float().cpu()
+        self._refuse_infinite(rows)
+        return rows.clone()  # an ordinary tensor again
+
+    def _refuse_infinite(self, rows: torch.Tensor) -> None:
+        """Before they reach the cache: weights of one's own may overflow in fp16."""
+        if not torch.isfinite(rows).all():
+            raise WeightsUnavailable(
+                f"With these weights features are not finite in {self._precision} on {self.device.type}: "
+                'ask for precision "fp32", or use other weights.'
+            )
 
 
 def _random(seed: int) -> ResNet:

@@ -3,6 +3,7 @@
 import torch
 
 from services.contract.errors import DeviceUnavailable
+from services.contract.spec import Precision
 
 
 def candidates(asked: str = "auto") -> list[str]:
@@ -24,6 +25,17 @@ def open_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without CUDA
         raise DeviceUnavailable(f"The device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return device
+
+
+def native(device: torch.device) -> list[Precision]:
+    """Precisions below fp32 that this device computes faster, best first."""
+    if device.type == "mps":
+        return ["fp16"]
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["bf16", "fp16"] if has_bf16 else ["fp16"]
+    has = torch.cpu.get_capabilities()
+    return ["bf16"] if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else []
 
 
 def describe(name: str) -> str:

@@ -1,26 +1,43 @@
 """How good a head is on held-out features."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from services.contract.dataset import Split
 from services.contract.evaluation import Evaluation, LabelScore
+from workers.trainer.head import Integers
 
 CONFUSION_CAP = 100  # labels; a larger matrix would be megabytes in a record
 
 
+def _all_there(indices: Integers) -> None:
+    """A table that is whole."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """Features that can be trained on or judged by: (n, 512) float32, (n,) int64, (n,) bool."""
+    """Features that can be trained on or judged by: (n, 512) float32, (n,) int64, (n,) bool. `arrive` waits until the
+    rows at some indices are there, for they may still be on their way."""
 
     features: torch.Tensor
     labels: torch.Tensor
     readable: torch.Tensor
+    arrive: Callable[[Integers], None] = _all_there
+
+    def whole(self) -> "Table":
+        """Once every row is there."""
+        self.arrive(np.arange(len(self)))
+        return Table(self.features, self.labels, self.readable)
 
     def only_readable(self) -> "Table":
+        """Of a whole table."""
+        if self.readable.all():
+            return self
         return Table(self.features[self.readable], self.labels[self.readable], self.readable[self.readable])
 
     def __len__(self) -> int:
@@ -28,15 +45,9 @@ class Table:
 
 
 @torch.no_grad()
-def loss_and_accuracy(head: nn.Linear, table: Table) -> tuple[float, float]:
-    logits = head(table.features)  # (n, C)
-    return float(F.cross_entropy(logits, table.labels)), float((logits.argmax(1) == table.labels).double().mean())
-
-
-@torch.no_grad()
 def evaluate(head: nn.Linear, table: Table, labels: list[str], split: Split) -> Evaluation:
-    loss, accuracy = loss_and_accuracy(head, table)
-    predicted = head(table.features).argmax(1)  # (n,)
+    logits = head(table.features)  # (n, C)
+    predicted = logits.argmax(1)  # (n,)
     n = head.out_features
     hits = torch.bincount(table.labels[table.labels == predicted], minlength=n).tolist()  # (C,)
     images = torch.bincount(table.labels, minlength=n).tolist()  # (C,)
@@ -44,8 +55,8 @@ def evaluate(head: nn.Linear, table: Table, labels: list[str], split: Split) -> 
     return Evaluation(
         split=split,
         images=len(table),
-        loss=loss,
-        accuracy=accuracy,
+        loss=float(F.cross_entropy(logits, table.labels)),
+        accuracy=float((predicted == table.labels).double().mean()),
         labels=[_score(*of_label) for of_label in zip(labels, hits, images, claims, strict=True)],
         confusion=_confusion(table.labels, predicted, n) if n <= CONFUSION_CAP else [],
     )

@@ -1,12 +1,15 @@
-"""What a job leaves: the bare head, and the whole model for plain torchvision."""
+"""What a job leaves: the bare head, and the whole model for plain torchvision.
 
+Both are made in memory and then written: where a disk is full, torch and safetensors say so with errors of their own.
+"""
+
+import io
 import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
-from torchvision.models import ResNet, resnet18
 
 from services.contract.spec import Export
 
@@ -17,17 +20,16 @@ def export(
     """Files in `out` by format: always "safetensors" (fc.weight (C, 512), fc.bias (C,)), and "pt" where asked for."""
     files = {"safetensors": "head.safetensors"}
     tensors = {f"fc.{name}": tensor.contiguous() for name, tensor in folded.state_dict().items()}
-    save_file(tensors, out / files["safetensors"], metadata={"labels": json.dumps(labels)})
+    (out / files["safetensors"]).write_bytes(save(tensors, metadata={"labels": json.dumps(labels)}))
     if "pt" in formats:
         files["pt"] = "model.pt"
-        torch.save(whole(folded, backbone).state_dict(), out / files["pt"])
+        model = io.BytesIO()
+        torch.save(whole(folded, backbone), model)
+        (out / files["pt"]).write_bytes(model.getbuffer())
     return files
 
 
-def whole(folded: nn.Linear, backbone: nn.Module) -> ResNet:
-    """`resnet18(num_classes=C)` with the frozen backbone and the trained head."""
-    model: ResNet = resnet18(num_classes=folded.out_features)
-    state = {name: tensor.cpu() for name, tensor in backbone.state_dict().items()}
-    model.load_state_dict(state | {f"fc.{name}": tensor for name, tensor in folded.state_dict().items()})
-    model.eval()
-    return model
+def whole(folded: nn.Linear, backbone: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict of `resnet18(num_classes=C)` with the frozen backbone, as it was loaded, and the trained head."""
+    state: dict[str, torch.Tensor] = backbone.state_dict()
+    return state | {f"fc.{name}": tensor for name, tensor in folded.state_dict().items()}

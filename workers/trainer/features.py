@@ -1,164 +1,206 @@
-"""Features: what the backbone gives for an image, computed once and kept on disk by the image's content.
+"""The features of a job's images: from the cache, or computed as they are needed, told as they come."""
 
-A segment is a file written once and never changed, so readers and writers need no lock:
-
-    8 s magic · u32 rows · u32 dim · u32 crc32 of all that follows · u32 zero
-    rows × 32 bytes: sha256 of each image · rows × u32: 1 readable, 0 tombstone · rows × dim × f32
-
-A torn or damaged one fails its checksum and is made again.
-"""
-
-import hashlib
-import struct
-import uuid
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from workers.trainer.backbone import DIM
-from workers.trainer.dataset import Example
-from workers.trainer.images import PREPROCESS, Unreadable, pixels
+from services.contract.errors import DataUnreadable
+from services.contract.events import FeaturesLine, PhaseLine, WarningLine
+from services.contract.spec import TrainerSpec
+from workers.trainer import cache
+from workers.trainer.backbone import Backbone
+from workers.trainer.cache import FeatureCache, Key, cache_folder
+from workers.trainer.dataset import Dataset, Example
+from workers.trainer.evaluate import Table
+from workers.trainer.head import Integers
+from workers.trainer.pipeline import Extracted, extract
+from workers.trainer.report import Report
+from workers.trainer.train import Stopped
 
-MAGIC = b"HEADWAY1"
-HEADER = struct.Struct("<8sIIII")
-BATCH = 32  # fixed and padded: an image's features are the same to the bit whatever stands beside it
-SEGMENT = 512  # rows a segment: what a killed extraction loses at most
-
-Key = bytes  # sha256 of an image's bytes
+UNREADABLE_SHARE = 0.05  # of a job's images; more fail it
+NAMED = 20  # unreadable images that the warning names
+TELL_EVERY = 0.5  # seconds between two words about the progress
 
 
-class FeatureCache:
-    """Rows by key, over all the segments of one folder."""
+class Features:
+    """Rows of all of a job's images, train before val before test. `order` is that in which they will be needed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._pending: list[tuple[list[Key], torch.Tensor, list[bool]]] = []
-        self._rows: dict[Key, torch.Tensor | None] = {}  # None is a tombstone: an image that cannot be decoded
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.glob("*.features")):
-            self._open(path)
+    def __init__(
+        self,
+        spec: TrainerSpec,
+        data: Dataset,
+        order: Sequence[int],
+        backbone: Backbone,
+        report: Report,
+        stop_asked: Callable[[], bool],
+    ) -> None:
+        self._spec, self._data, self._report, self._stop_asked = spec, data, report, stop_asked
+        self._examples = data.all
+        self._keys = [example.key for example in self._examples]
+        self._places = _places(self._keys)
+        self._shelf = Path(spec.cache) / spec.tenant
+        self._cache = FeatureCache(
+            cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, spec.precision), self._places
+        )
+        self._cache_is_well = True
+        self._known = [key for key, places in self._places.items() if self._cache.there[places[0]]]
+        self._saved = float(sum(self._cache.seconds[self._places[key][0]] for key in self._known))
+        self._losses = UnreadableImages(self._examples, self._known_losses())
+        lacking = dict.fromkeys(self._keys[i] for i in order if not self._cache.there[i])
+        self._done, self._lacking = 0, len(lacking)
+        self._batches = extract([self._examples[self._places[key][0]] for key in lacking], backbone)
+        self._began, self._told = time.monotonic(), 0.0
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._rows
+    def __enter__(self) -> "Features":
+        self._tell()
+        if self._lacking:
+            self._with_cache(lambda: cache.trim(self._shelf, self._spec.cache_bytes))
+        else:
+            self._complete()
+        return self
 
-    def is_readable(self, key: Key) -> bool:
-        return self._rows[key] is not None
+    def __exit__(self, *_: object) -> None:
+        """What was computed is kept, however it ended."""
+        self._batches.close()
+        self._with_cache(self._cache.flush)
+        self._with_cache(lambda: cache.trim(self._shelf, self._spec.cache_bytes))
 
-    def gather(self, keys: Sequence[Key]) -> torch.Tensor:
-        """(n, 512) float32, in the order of `keys`; zeros for tombstones."""
-        rows = torch.zeros(len(keys), DIM)  # (n, 512)
-        for index, key in enumerate(keys):
-            row = self._rows[key]
-            if row is not None:
-                rows[index] = row
-        return rows
+    def _known_losses(self) -> dict[Key, str]:
+        lost = [key for key in self._known if not self._cache.readable[self._places[key][0]]]
+        return dict.fromkeys(lost, "known from an earlier job")
 
-    def add(self, keys: list[Key], rows: torch.Tensor, readable: list[bool]) -> None:
-        """`rows` is (n, 512) float32. They are seen, and safe, from the next `flush` on."""
-        self._pending.append((keys, rows, readable))
-        if sum(len(keys) for keys, _, _ in self._pending) >= SEGMENT:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was added as one segment: it is there whole, or not at all."""
-        if not self._pending:
-            return
-        keys = [key for keys, _, _ in self._pending for key in keys]
-        rows = torch.cat([rows for _, rows, _ in self._pending])  # (n, 512)
-        readable = [flag for _, _, flags in self._pending for flag in flags]
-        self._pending.clear()
-        body = b"".join(keys) + np.array(readable, "<u4").tobytes() + rows.numpy().astype("<f4").tobytes()
-        path = self._folder / f"{uuid.uuid4().hex}.features"
-        draft = path.with_suffix(".draft")
+    def _with_cache(self, act: Callable[[], None]) -> None:
+        """A cache that cannot be written costs later jobs a pass, and this one nothing: its rows are in memory."""
         try:
-            draft.write_bytes(HEADER.pack(MAGIC, len(keys), DIM, zlib.crc32(body), 0) + body)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        self._open(path)
+            act()
+        except OSError as error:
+            if self._cache_is_well:
+                what = "later jobs compute these features again"
+                self._report.say(
+                    WarningLine(message=f"The feature cache could not be written ({error.strerror}); {what}.")
+                )
+            self._cache_is_well = False
 
-    def _open(self, path: Path) -> None:
-        mapped = (
-            np.memmap(path, mode="c") if path.stat().st_size > HEADER.size else None
-        )  # copy on write: torch wants it
-        if mapped is None or not _is_whole(mapped):
-            path.unlink(missing_ok=True)
+    def tables(self) -> tuple[Table, Table, Table]:
+        """train, val, test: rows appear in them as they arrive."""
+        sizes = [len(part) for part in (self._data.train, self._data.val, self._data.test)]
+        starts = [0, sizes[0], sizes[0] + sizes[1]]
+        train, val, test = (self._table(start, size) for start, size in zip(starts, sizes, strict=True))
+        return train, val, test
+
+    def _table(self, start: int, size: int) -> Table:
+        part = slice(start, start + size)
+        labels = torch.tensor([example.label for example in self._examples[part]], dtype=torch.int64)
+        arrive = self._arrive if start == 0 else self._arrive_all  # what is held out comes all together
+        return Table(self._cache.rows[part], labels, self._cache.readable[part], arrive)
+
+    def _arrive(self, indices: Integers) -> None:
+        """Compute until these training images are there. Raises Stopped, DataUnreadable."""
+        while self._done < self._lacking and not self._cache.there[indices].all():
+            self._take(next(self._batches))
+            if self._stop_asked():
+                raise Stopped
+
+    def _arrive_all(self, _: Integers) -> None:
+        self._arrive(np.arange(len(self._examples)))
+
+    def _take(self, batch: Extracted) -> None:
+        self._cache.add(batch.keys, batch.rows, batch.readable, batch.seconds)
+        if self._cache.is_due:
+            self._with_cache(self._cache.flush)
+        self._done += len(batch.keys)
+        self._losses.add(batch.unreadable)
+        self._tell()
+        if self._done == self._lacking:
+            self._complete()
+
+    def _tell(self) -> None:
+        self._report.features = self._done / self._lacking if self._lacking else 1.0
+        if not self._lacking or (self._done < self._lacking and time.monotonic() - self._told < TELL_EVERY):
             return
-        n = HEADER.unpack_from(mapped.data)[1]
-        keys, flags = HEADER.size, HEADER.size + 32 * n
-        readable = mapped[flags : flags + 4 * n].view("<u4")
-        rows = torch.from_numpy(mapped[flags + 4 * n :].view("<f4").reshape(n, DIM))  # (n, 512)
-        for index in range(n):
-            key = mapped[keys + 32 * index : keys + 32 * (index + 1)].tobytes()
-            self._rows[key] = rows[index] if readable[index] else None
+        self._told = time.monotonic()
+        self._say(None)
+
+    def _say(self, message: str | None) -> None:
+        seconds = time.monotonic() - self._began
+        rate = self._done / seconds if self._done and seconds > 0 else None
+        progress = self._report.progress(
+            phase="features",
+            images=self._done,
+            total_images=self._lacking,
+            images_per_second=rate and round(rate, 1),
+            eta_seconds=rate and round((self._lacking - self._done) / rate, 1),
+        )
+        self._report.say(PhaseLine(progress=progress, message=message))
+
+    def _complete(self) -> None:
+        """All are there. Raises DataUnreadable where fewer than two labels can be learned."""
+        seconds = time.monotonic() - self._began
+        images, cached = len(self._examples), sum(len(self._places[key]) for key in self._known)
+        self._say(f"Features of {images} images: {cached} cached, {self._done} computed in {seconds:.1f} s.")
+        self._report.say(FeaturesLine(hits=len(self._known), misses=self._done, seconds_saved=round(self._saved, 3)))
+        if self._losses.reasons:
+            self._report.say(self._losses.warning())
+        self._warn_of_lost_labels()
+
+    def _warn_of_lost_labels(self) -> None:
+        """Labels of which no training image can be read."""
+        labels = self._spec.labels
+        train = zip(self._data.train, self._cache.readable.tolist(), strict=False)  # it comes first
+        seen = {example.label for example, readable in train if readable}
+        lost = [label for index, label in enumerate(labels) if index not in seen]
+        if not lost:
+            return
+        message = f"No training image of {', '.join(map(repr, lost[:NAMED]))} can be read"
+        if len(labels) - len(lost) < 2:
+            raise DataUnreadable(f"{message}: fewer than two labels remain.")
+        self._report.say(WarningLine(message=f"{message}: never learned.", data={"labels": lost}))
 
 
-def _is_whole(mapped: np.memmap) -> bool:
-    magic, rows, dim, crc, _ = HEADER.unpack_from(mapped.data)
-    size = HEADER.size + rows * (32 + 4 + 4 * DIM)
-    return bool(magic == MAGIC and dim == DIM and mapped.size == size and zlib.crc32(mapped.data[HEADER.size :]) == crc)
+def _places(keys: list[Key]) -> dict[Key, list[int]]:
+    """Where each image stands: equal ones share a row and keep their own labels."""
+    places: dict[Key, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
 
 
-def cache_folder(root: Path, tenant: str, weights_sha256: str, precision: str) -> Path:
-    """Everything but the image that a feature depends on is in the folder's name."""
-    space = hashlib.sha256(f"{PREPROCESS}\n{weights_sha256}\n{precision}".encode()).hexdigest()
-    return root / tenant / space[:32]
+class UnreadableImages:
+    """The images of a job that cannot be decoded: by content, so that copies count as often as they lie there."""
 
+    def __init__(self, examples: list[Example], reasons: dict[bytes, str]) -> None:
+        self._examples, self.reasons = examples, reasons
+        self._copies = Counter(example.key for example in examples)
+        self._refuse_if_too_many()
 
-@dataclass(frozen=True)
-class Batch:
-    """Images on their way through the backbone: `pixels` is (BATCH, 3, 224, 224), padded with zeros."""
+    def add(self, reasons: dict[bytes, str]) -> None:
+        """Raises DataUnreadable as soon as they are certainly too many."""
+        self.reasons |= reasons
+        self._refuse_if_too_many()
 
-    examples: list[Example]
-    pixels: torch.Tensor
-    unreadable: dict[Key, str]  # why
+    def warning(self) -> WarningLine:
+        named = {example.image.path: self.reasons[example.key] for example in self._affected()[:NAMED]}
+        message = f"{self._count()} of {len(self._examples)} images cannot be read and are left out: {self._names()}."
+        return WarningLine(message=message, data={"unreadable": named, "count": self._count()})
 
-    @property
-    def readable(self) -> list[bool]:
-        return [example.key not in self.unreadable for example in self.examples]
+    def _refuse_if_too_many(self) -> None:
+        if self._count() > UNREADABLE_SHARE * len(self._examples):
+            raise DataUnreadable(
+                f"More than {UNREADABLE_SHARE:.0%} of {len(self._examples)} images cannot be read, "
+                f"among them {self._names()}."
+            )
 
+    def _count(self) -> int:
+        return sum(self._copies[key] for key in self.reasons)
 
-def extract(
-    examples: list[Example],
-    backbone: nn.Module,
-    device: torch.device,
-    cache: FeatureCache,
-    *,
-    each: Callable[[Batch], None],
-) -> None:
-    """Compute what the cache lacks: read → decode → forward → store, a batch at a time.
+    def _affected(self) -> list[Example]:
+        return [example for example in self._examples if example.key in self.reasons]
 
-    `each` is called after every batch and may end it by raising; what was computed by then is kept.
-    """
-    missing = {example.key: example for example in examples if example.key not in cache}
-    try:
-        for batch in _decoded(missing.values()):
-            rows = _forward(batch.pixels, backbone, device)[: len(batch.examples)]  # (B, 512)
-            cache.add([example.key for example in batch.examples], rows, batch.readable)
-            each(batch)
-    finally:
-        cache.flush()
-
-
-def _decoded(examples: Iterable[Example]) -> Iterator[Batch]:
-    waiting = iter(examples)
-    while chunk := list(islice(waiting, BATCH)):
-        batch = Batch(chunk, torch.zeros(BATCH, 3, 224, 224), {})
-        for place, example in enumerate(chunk):
-            try:
-                batch.pixels[place] = pixels(example.read())
-            except Unreadable as error:
-                batch.unreadable[example.key] = str(error)
-        yield batch
-
-
-@torch.inference_mode()
-def _forward(pixels: torch.Tensor, backbone: nn.Module, device: torch.device) -> torch.Tensor:
-    rows: torch.Tensor = backbone(pixels.to(device)).float().cpu()  # (BATCH, 512)
-    return rows
+    def _names(self) -> str:
+        names = [example.image.path for example in self._affected()]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(names[:NAMED]) + more

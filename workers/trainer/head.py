@@ -1,14 +1,22 @@
 """The head: `fc`, the one layer that is trained, and what stands before it when features are scaled."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from services.contract.spec import Hyperparameters
 from workers.trainer.backbone import DIM
 
 STD_FLOOR = 1e-3  # of the largest std: a feature that hardly moves in training must not be blown up in use
+
+LOGITS = 2**24  # judged at once: 64 MB, whatever the number of labels and trials
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
 
 
 def fresh(seed: int, num_labels: int) -> nn.Linear:
@@ -17,18 +25,113 @@ def fresh(seed: int, num_labels: int) -> nn.Linear:
     return nn.Linear(DIM, num_labels)
 
 
-def optimizer(head: nn.Linear, hyperparameters: Hyperparameters) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        head.parameters(),
-        lr=hyperparameters.learning_rate,
-        momentum=hyperparameters.momentum,
-        weight_decay=hyperparameters.weight_decay,
-    )
+@dataclass(frozen=True)
+class Head:
+    """A head's numbers: weight (C, 512), bias (C,)."""
+
+    weight: Floats
+    bias: Floats
+
+    def copy(self) -> "Head":
+        return Head(self.weight.copy(), self.bias.copy())
+
+    def layer(self) -> nn.Linear:
+        layer = nn.Linear(DIM, len(self.bias))
+        layer.load_state_dict({"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)})
+        return layer
+
+
+class Stack:
+    """The heads of trials that see the same batches, stepped together: SGD with momentum on the cross-entropy.
+
+    No autograd: the gradient by the logits is softmax − onehot, over B. Each head's products are those that it would
+    have alone, in the same order, so a trial's numbers do not depend on its company. numpy at every size, on one
+    thread: see the README's table of steps for what torch takes.
+    """
+
+    def __init__(self, heads: Sequence[Head], momenta: Sequence[Head], trials: Sequence[Hyperparameters]) -> None:
+        self._trials = trials
+        self.weight = np.stack([head.weight for head in heads])  # (H, C, 512)
+        self.bias = np.stack([head.bias for head in heads])[:, None]  # (H, 1, C)
+        self.weight_momentum = np.stack([momentum.weight for momentum in momenta])
+        self.bias_momentum = np.stack([momentum.bias for momentum in momenta])[:, None]
+        self._gradient = np.empty_like(self.weight)
+        self._momentum = _column(hp.momentum for hp in trials)  # (H, 1, 1)
+        self._decay = _column(hp.weight_decay for hp in trials)  # (H, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def head(self, place: int) -> Head:
+        return Head(self.weight[place], self.bias[place, 0])
+
+    def momentum(self, place: int) -> Head:
+        return Head(self.weight_momentum[place], self.bias_momentum[place, 0])
+
+    def only(self, places: Sequence[int]) -> "Stack":
+        """Those heads, going on as they are."""
+        heads, momenta = [self.head(place) for place in places], [self.momentum(place) for place in places]
+        return Stack(heads, momenta, [self._trials[place] for place in places])
+
+    def logits(self, x: Floats) -> Floats:
+        """(B, 512) → (H, B, C)."""
+        logits: Floats = np.matmul(x, self.weight.transpose(0, 2, 1)) + self.bias
+        return logits
+
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # a head that diverges is seen by its loss
+    def step(self, x: Floats, labels: Integers, rates: Sequence[float]) -> Floats:
+        """One step of each head on x (B, 512) and labels (B,), at learning rates (H,). The losses before it, (H,)."""
+        rows = np.arange(len(labels))
+        losses, probs = _softmax(self.logits(x), labels, rows)  # (H,), (H, B, C)
+        probs[:, rows, labels] -= 1
+        probs /= np.float32(len(labels))  # d loss / d logits
+        np.matmul(probs.transpose(0, 2, 1), x, out=self._gradient)  # (H, C, 512)
+        rate = _column(rates)
+        self._descend(self.weight, self.weight_momentum, self._gradient, rate)
+        self._descend(self.bias, self.bias_momentum, probs.sum(axis=1, keepdims=True), rate)
+        return losses
+
+    def _descend(self, parameter: Floats, momentum: Floats, gradient: Floats, rate: Floats) -> None:
+        """torch.optim.SGD's update, in place; `gradient` is used up."""
+        if self._decay.any():
+            gradient += self._decay * parameter
+        momentum *= self._momentum
+        momentum += gradient
+        np.multiply(momentum, rate, out=gradient)
+        parameter -= gradient
+
+
+def _softmax(logits: Floats, labels: Integers, rows: Integers) -> tuple[Floats, Floats]:
+    """Mean cross-entropy (H,), and the probabilities (H, B, C) in the place of the logits."""
+    logits -= logits.max(axis=2, keepdims=True)
+    own = logits[:, rows, labels]  # (H, B)
+    probs = np.exp(logits, out=logits)
+    sums = probs.sum(axis=2, keepdims=True)  # (H, B, 1)
+    losses: Floats = (np.log(sums[..., 0]) - own).mean(axis=1)
+    probs /= sums
+    return losses, probs
+
+
+def _column(values: Iterable[float]) -> Floats:
+    return np.fromiter(values, np.float32).reshape(-1, 1, 1)
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def judge(stack: Stack, x: Floats, labels: Integers) -> tuple[list[float], list[float]]:
+    """Cross-entropy and accuracy of each head on x (n, 512)."""
+    losses, hits = np.zeros(len(stack)), np.zeros(len(stack))
+    rows = max(1, LOGITS // (stack.bias.size or 1))
+    for start in range(0, len(labels), rows):
+        part = labels[start : start + rows]
+        logits = stack.logits(x[start : start + rows])  # (H, B, C)
+        hits += (logits.argmax(axis=2) == part).sum(axis=1)
+        losses += len(part) * _softmax(logits, part, np.arange(len(part)))[0].astype(np.float64)
+    return (losses / len(labels)).tolist(), (hits / len(labels)).tolist()
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """(features − mean) / std; both (512,) float64."""
+    """(features − mean) / std; both (512,) float64. None of it is the identity."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -39,18 +142,21 @@ class Scaling:
 
     @classmethod
     def of(cls, features: torch.Tensor) -> "Scaling":
-        """From the training set's features, (n, 512)."""
-        std, mean = torch.std_mean(features.double(), dim=0, correction=0)  # (512,), (512,)
+        """From the training set's features, (n, 512). numpy sums in one order, whatever the number of threads."""
+        double = features.numpy().astype(np.float64)
+        mean, std = torch.from_numpy(double.mean(axis=0)), torch.from_numpy(double.std(axis=0))  # (512,), (512,)
         return cls(mean, std.clamp(min=STD_FLOOR * float(std.max()) or 1.0))
 
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """(n, 512) → (n, 512), float32."""
-        return ((features.double() - self.mean) / self.std).float()
+    @property
+    def is_none(self) -> bool:
+        return not self.mean.any() and bool((self.std == 1).all())
 
-    def folded(self, head: nn.Linear) -> nn.Linear:
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, 512) → (n, 512), float32; the same tensor where there is nothing to scale."""
+        return features if self.is_none else ((features.double() - self.mean) / self.std).float()
+
+    def folded(self, head: Head) -> nn.Linear:
         """The layer that gives on raw features what `head` gives on scaled ones."""
-        weight = head.weight.detach().double() / self.std  # (C, 512)
-        bias = head.bias.detach().double() - weight @ self.mean  # (C,)
-        folded = nn.Linear(DIM, head.out_features)
-        folded.load_state_dict({"weight": weight.float(), "bias": bias.float()})
-        return folded
+        weight = head.weight.astype(np.float64) / self.std.numpy()  # (C, 512)
+        bias = head.bias.astype(np.float64) - weight @ self.mean.numpy()  # (C,)
+        return Head(weight.astype(np.float32), bias.astype(np.float32)).layer()

@@ -6,6 +6,8 @@ The checks are those of PyTorch's autograd tutorial, the frozen-backbone rule, a
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,8 +16,11 @@ from torch import nn
 from torchvision.models import resnet18
 
 from services.contract.errors import DeviceUnavailable
+from services.contract.spec import Precision
 from workers.trainer import backbone
-from workers.trainer.device import candidates, describe, open_device
+from workers.trainer.backbone import DTYPES
+from workers.trainer.device import candidates, describe, native, open_device
+from workers.trainer.images import SIDE, normalised
 
 LEARNING_RATE, MOMENTUM = 1e-2, 0.9
 MIN_COSINE = 0.999
@@ -67,12 +72,8 @@ def frozen_means_frozen(device: torch.device) -> str:
 
 
 def agrees_with_cpu(device: torch.device) -> str:
-    """Features on this device against the CPU's in float64."""
-    body = backbone.load("random:0")
-    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        reference = backbone.load("random:0").double()(pixels.double())  # (2, 512)
-        cosine = F.cosine_similarity(body.to(device)(pixels.to(device)).cpu().double(), reference).min().item()
+    """Features on this device, as jobs get them, against the CPU's plain network in float64."""
+    cosine = _cosine(device, "fp32")
     if not cosine >= MIN_COSINE:
         raise AssertionError(f"cosine {cosine:.6f} < {MIN_COSINE}")
     return f"cosine {cosine:.6f}"
@@ -87,13 +88,41 @@ CHECKS: list[Callable[[torch.device], str]] = [
 
 
 def preflight(name: str) -> dict[str, Any]:
-    """{device, model, ok, checks: [{check, ok, detail}]}."""
+    """{device, model, ok, checks: [{check, ok, detail}], precisions: {name: cosine}, auto}: `precisions` are those
+    whose features agree with fp32, and `auto` the one that a job gets that asks for none."""
     try:
         device = open_device(name)
     except DeviceUnavailable as error:
         return {"device": name, "model": "", "ok": False, "checks": [_result("open", False, str(error))]}
     checks = [_checked(check, device) for check in CHECKS]
-    return {"device": name, "model": describe(name), "ok": all(check["ok"] for check in checks), "checks": checks}
+    report = {"device": name, "model": describe(name), "ok": all(check["ok"] for check in checks), "checks": checks}
+    return report | (_precisions(device) if report["ok"] else {})
+
+
+def _precisions(device: torch.device) -> dict[str, Any]:
+    found: dict[str, float] = {}
+    for precision in DTYPES:
+        with suppress(RuntimeError, NotImplementedError):  # the device has no such arithmetic
+            if (cosine := _cosine(device, precision)) >= MIN_COSINE:
+                found[precision] = round(cosine, 6)
+    fast = [precision for precision in native(device) if precision in found]
+    return {"precisions": found, "auto": fast[0] if fast else "fp32"}
+
+
+def _cosine(device: torch.device, precision: Precision) -> float:
+    """Of two images' features with those of the plain network in float64, the lower one."""
+    pixels, reference = _reference()
+    found = backbone.Extractor(backbone.load("random:0"), device, precision)(pixels).double()
+    return F.cosine_similarity(found, reference).min().item()
+
+
+@cache
+def _reference() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images' pixels, and the features (2, 512) that the plain network gives for them in float64."""
+    pixels = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        rows: torch.Tensor = backbone.load("random:0").double()(normalised(pixels).double())
+    return pixels, rows
 
 
 def _checked(check: Callable[[torch.device], str], device: torch.device) -> dict[str, Any]:

@@ -1,22 +1,41 @@
-"""What the trainer says: JSON lines on stdout, steps packed and flushed each 100 ms or 256 steps."""
+"""What the trainer says: JSON lines on stdout, steps packed and flushed each 100 ms or 256 steps.
+
+A thread writes, so that whoever reads slowly, or not at all while Redis is away, never holds up the training: steps
+are packed on until the line before them was taken.
+"""
 
 import os
+import queue
 import sys
+import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from services.contract.events import Line, MetricsLine, Progress
+from services.contract.events import Line, MetricsLine, Progress, Steps, Trial, Validation
 
 FLUSH_SECONDS = 0.1
 FLUSH_STEPS = 256
+MOST = 1_000_000  # numbers packed at most, some 20 MB a line; then the training does wait, so that memory is bounded
+
+FEATURES_SHARE, TRAINING_SHARE = 80, 19  # of a job's percent; the rest is the export
 
 
 class Report:
+    """The one who speaks. It also knows how far the job has come, in both halves of its work."""
+
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._steps: list[int] = []
-        self._losses: list[float] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._packs: dict[tuple[int, ...], Steps] = {}
+        self._validations: list[Validation] = []
+        self._packed = 0  # steps and validations
+        self._numbers = 0  # in them
         self._flushed = time.monotonic()
+        self._progress = Progress()
+        self.features = 0.0  # the share of the features that is there
+        self._writer = threading.Thread(target=self._write, daemon=True, name="report")
+        self._writer.start()
 
     @classmethod
     def on_stdout(cls) -> "Report":
@@ -26,27 +45,68 @@ class Report:
         sys.stdout = sys.stderr
         return cls(out)
 
+    def give_stdout_back(self) -> None:
+        """To whatever this process becomes."""
+        os.dup2(self._out.fileno(), 1)
+
+    def close(self) -> None:
+        """Once all was written."""
+        self._lines.put(None)
+        self._writer.join()
+
+    def progress(self, **changes: object) -> Progress:
+        """How far the job is, with these fields anew; its percent follows."""
+        now = self._progress.model_copy(update=changes)
+        trained = now.step / now.total_steps if now.total_steps else 0.0
+        percent = round(FEATURES_SHARE * self.features + TRAINING_SHARE * trained, 1)
+        self._progress = now.model_copy(update={"percent": percent} | changes)
+        return self._progress
+
     def say(self, line: Line) -> None:
-        """At once. Steps that wait must be flushed first by whoever knows the progress."""
-        self._out.write(line.model_dump_json(exclude_none=True) + "\n")
-        self._out.flush()
+        """In its turn. Steps that wait must be flushed first."""
+        self._lines.put(line.model_dump_json(exclude_none=True) + "\n")
 
-    def step(self, step: int, loss: float) -> bool:
-        """Note a step; whether it is time to flush."""
-        self._steps.append(step)
-        self._losses.append(loss)
-        return len(self._steps) >= FLUSH_STEPS or time.monotonic() - self._flushed >= FLUSH_SECONDS
+    def steps(self, trials: Sequence[int], at: int, step: int, losses: Sequence[float]) -> None:
+        """A step of trials that share their batches."""
+        key = tuple(trials)
+        pack = self._packs.get(key)
+        if pack is None:
+            pack = self._packs[key] = Steps(trials=list(key), at=[], step=[], train_loss=[[] for _ in key])
+        pack.at.append(at)
+        pack.step.append(step)
+        for series, loss in zip(pack.train_loss, losses, strict=True):
+            series.append(loss)
+        self._packed += 1
+        self._numbers += len(losses)
 
-    def flush(self, progress: Progress, *, val_loss: float | None = None, val_accuracy: float | None = None) -> None:
-        if self._steps or val_loss is not None:
-            self.say(
-                MetricsLine(
-                    step=self._steps,
-                    train_loss=self._losses,
-                    epoch=progress.epoch,
-                    val_loss=val_loss,
-                    val_accuracy=val_accuracy,
-                    progress=progress,
-                )
-            )
-        self._steps, self._losses, self._flushed = [], [], time.monotonic()
+    def validation(self, validation: Validation) -> None:
+        self._validations.append(validation)
+        self._packed += 1
+        self._numbers += 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to flush."""
+        if self._lines.unfinished_tasks:  # the line before is not taken yet
+            return self._numbers >= MOST
+        return self._packed >= FLUSH_STEPS or time.monotonic() - self._flushed >= FLUSH_SECONDS
+
+    def flush(self, progress: Progress, standings: Callable[[], list[Trial]], *, each_time: bool = False) -> None:
+        """Where the trials stand is told after a validation, or each time."""
+        if self._numbers >= MOST:
+            self._lines.join()
+        if self._packed:
+            trials = standings() if self._validations or each_time else []
+            steps = list(self._packs.values())
+            self.say(MetricsLine(steps=steps, validations=self._validations, trials=trials, progress=progress))
+        self._packs, self._validations, self._packed, self._numbers = {}, [], 0, 0
+        self._flushed = time.monotonic()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._out.write(line)
+                self._out.flush()
+            except OSError:  # nobody listens any more: what would come of it is for nobody
+                os._exit(1)
+            self._lines.task_done()
