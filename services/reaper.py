@@ -6,20 +6,19 @@ Any number of them may run; a lock in Redis lets one work at a time.
 import asyncio
 import logging
 import secrets
-import signal
-import sys
 import time
 
 from redis.exceptions import RedisError
 
-from services import tether
-from services.settings import Settings, settings
+from services import background
+from services.contract.transitions import ENDED, Status
+from services.settings import Settings
 from services.store import keys
-from services.store.connection import AWAY
+from services.store.connection import is_away
 from services.store.files import remove_old
 from services.store.leases import LEASE
 from services.store.scripts import Answer
-from services.store.store import Store, open_store
+from services.store.store import Store
 
 log = logging.getLogger("headway.reaper")
 
@@ -39,14 +38,12 @@ class Reaper:
             try:
                 if await self._is_my_turn():
                     await self.one_pass()
-            except AWAY as error:
-                if time.monotonic() >= self._not_before:
-                    log.warning(
-                        "Redis is away (%s); after its return the first pass waits a lease", type(error).__name__
-                    )
-                self._not_before = time.monotonic() + LEASE
-            except RedisError:  # such as a disk that is full: what this pass could not do, the next may
-                log.exception("a pass failed")
+                self._config.show_alive()
+            except RedisError as error:
+                if is_away(error):
+                    self._not_before = time.monotonic() + LEASE
+                else:  # what this pass could not do, the next may
+                    log.exception("a pass failed")
             await asyncio.sleep(EVERY)
 
     async def one_pass(self, *, shift: float = 0.0) -> None:
@@ -61,6 +58,15 @@ class Reaper:
             status = await self._store.leases.reap(id, shift=shift)
             if status is not None:
                 log.warning("%s: its worker was lost; now %s", id, status)
+                await self._follow_up(id, status)
+
+    async def _follow_up(self, id: str, status: Status) -> None:
+        """That a job waits again is said at once; what an ended one had begun to export is named by nobody."""
+        record = await self._store.jobs.get(id)
+        if record is not None and status is Status.QUEUED:
+            await self._store.hints.publish(record.kind)
+        elif record is not None and status in ENDED:
+            await asyncio.to_thread(self._store.files.bytes.delete_folder, f"{record.tenant}/models/{id}")
 
     async def _publish_lost_hints(self) -> None:
         """What is missing on two passes running was lost, not under way."""
@@ -79,38 +85,13 @@ class Reaper:
                 await self._store.forget(record)
                 log.info("%s: forgotten after %g days", id, self._config.retention_days)
         leftovers = self._store.files.bytes.root.glob("*/incoming/*")
-        await asyncio.to_thread(remove_old, leftovers, days=1)
+        await asyncio.to_thread(remove_old, leftovers, seconds=86400)
 
     async def _is_my_turn(self) -> bool:
-        milliseconds = round(EVERY * 900)  # a little less than a pass, so that the holder does not lock itself out
+        milliseconds = round(EVERY * 2000)  # the holder renews it at each pass
         answer, _ = await self._store.scripts("lock", [keys.REAPER], [self._me, milliseconds], patience=0)
         return answer is Answer.OK
 
 
-async def main() -> None:
-    config = settings()
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    async with open_store(config) as store:
-        reaping = asyncio.create_task(Reaper(store, config).run())
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, reaping.cancel)
-        try:
-            await reaping
-        except asyncio.CancelledError:
-            log.info("stopped")
-
-
-async def check() -> int:
-    """Whether this reaper can reach what it reaps: what a container's health check asks."""
-    async with open_store(settings(), patience=0) as store:
-        try:
-            await store.redis.ping()
-        except RedisError as error:
-            print(f"Redis cannot be used: {error}", file=sys.stderr)
-            return 1
-    return 0
-
-
 if __name__ == "__main__":
-    tether.hold_if_asked()
-    sys.exit(asyncio.run(check() if "--check" in sys.argv[1:] else main()))
+    background.main(lambda store, config: Reaper(store, config).run())

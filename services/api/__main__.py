@@ -1,22 +1,36 @@
 """`python -m services.api`: the API under uvicorn. A SIGTERM closes the live streams first; their clients come back."""
 
 import asyncio
-import logging
+import contextlib
+import resource
+import socket
 import sys
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services import tether
 from services.api import auth
 from services.api.main import create_app
 from services.settings import Settings, settings
-from services.store.connection import AWAY, connected, refusal_to_use
-
-log = logging.getLogger("headway.api")
+from services.store.store import refusal_to_start
 
 GRACE = 5  # seconds that open requests have after a SIGTERM
+MANY = 10_240  # open files; macOS allows no more
+VANISHED = 20.0  # seconds that a client may leave what we sent it unacknowledged
+
+
+class Protocol(H11Protocol):
+    """Cuts off a client that acknowledges nothing, or takes nothing, for `VANISHED` seconds: its stream's heartbeats
+    find it out. The kernel's own patience is some 15 minutes. macOS has no such option."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        connection = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(VANISHED * 1000))
+        super().connection_made(transport)
 
 
 class Server(uvicorn.Server):
@@ -33,13 +47,15 @@ class Server(uvicorn.Server):
 
 def main(config: Settings | None = None) -> int:
     config = config or settings()
-    refusal = config.refusal_to_serve() or _bad_keys(config) or asyncio.run(_unsafe_redis(config))
+    refusal = config.refusal_to_serve() or _bad_keys(config) or asyncio.run(refusal_to_start(config))
     if refusal is not None:
         print(refusal, file=sys.stderr)
         return 1
+    config.start_logging()
     app = create_app(config)
     options = uvicorn.Config(
         app,
+        http=Protocol,
         host=config.host.strip("[]"),
         port=config.port,
         log_level=config.log_level.lower(),
@@ -48,8 +64,18 @@ def main(config: Settings | None = None) -> int:
         server_header=False,
     )
     server = Server(options, app)
+    _allow_many_connections()
     server.run()
     return 0 if server.started else 1
+
+
+def _allow_many_connections() -> None:
+    """A thousand streams are more than the 1,024 files that Debian lets a process open unless it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY if hard == resource.RLIM_INFINITY else min(MANY, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _bad_keys(config: Settings) -> str | None:
@@ -61,16 +87,6 @@ def _bad_keys(config: Settings) -> str | None:
     except auth.KeysFileError as error:
         return str(error)
     return None
-
-
-async def _unsafe_redis(config: Settings) -> str | None:
-    """A Redis that would lose jobs is refused at the start; one that is away may come back."""
-    async with connected(config.store_url) as redis:
-        try:
-            return await refusal_to_use(redis, trusted=config.redis_durable == "trusted")
-        except AWAY as error:
-            log.warning("Redis is away (%s); jobs are refused with 503 until it is back", type(error).__name__)
-            return None
 
 
 if __name__ == "__main__":

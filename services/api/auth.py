@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from services.contract.errors import Forbidden, Unauthorized
-from services.settings import LOOPBACK_NAMES
 
 log = logging.getLogger(__name__)
 
@@ -101,15 +100,18 @@ def tenant_by_key(keys: Keys, key: str | None) -> str:
     return tenant
 
 
-def refuse_foreign_pages(headers: Mapping[str, str]) -> None:
+def refuse_foreign_pages(headers: Mapping[str, str], names: Collection[str]) -> None:
     """Without keys, a page in the user's browser must not reach us by a name of its own (DNS rebinding) or by a form.
 
     Raises Forbidden.
     """
     host = headers.get("host", "")
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    if name not in LOOPBACK_NAMES:
-        raise Forbidden("Without API keys this service answers only to localhost, 127.0.0.1 and [::1].")
+    if name not in names:
+        raise Forbidden(
+            "Without API keys this service answers only to localhost, 127.0.0.1 and [::1], "
+            "and to the names in HEADWAY_HOSTS."
+        )
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise Forbidden("Without API keys this service takes nothing from other sites' pages.")

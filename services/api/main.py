@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from services import __version__
 from services.api import auth, problems
-from services.api.routes import events, files, fleet, health, jobs, models
+from services.api.routes import events, files, fleet, health, jobs, metrics, models
 from services.api.streams import Streams
 from services.contract.errors import HeadwayError
 from services.settings import Settings, settings
@@ -28,11 +28,11 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.settings = config
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
     app.state.closing = asyncio.Event()
-    for routes in (files, jobs, events, models, fleet, health):
+    for routes in (files, jobs, events, models, fleet, health, metrics):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     problems.install(app)
-    if app.state.keys is None and not config.open:
+    if app.state.keys is None and config.host_names is not None:
         app.middleware("http")(_guard)
     return app
 
@@ -40,7 +40,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: Settings = app.state.settings
-    async with open_store(config) as store:
+    async with open_store(config, connections=1) as store:  # a command takes it for less than a millisecond
         streams = Streams(store.redis, store.events, config.store_url)
         reading = asyncio.create_task(streams.run())
         app.state.store, app.state.streams = store, streams
@@ -53,7 +53,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     try:
-        auth.refuse_foreign_pages(request.headers)
+        auth.refuse_foreign_pages(request.headers, request.app.state.settings.host_names)
     except HeadwayError as error:
         return problems.problem(error)
     return await call_next(request)

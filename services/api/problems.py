@@ -1,6 +1,5 @@
 """Errors on the wire: problem+json (RFC 9457) that also carries the `error` object of OpenAI's clients."""
 
-import errno
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -93,7 +92,7 @@ async def _answer_store(request: Request, error: Exception) -> JSONResponse:
 async def _answer_os(request: Request, error: Exception) -> JSONResponse:
     """A full or read-only disk is the operator's to mend; anything else is a bug."""
     assert isinstance(error, OSError)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    if error.errno in errors.UNWRITABLE:
         log.error("the file store cannot be written: %s", error)
         return problem(errors.StoreFull(f"The file store cannot be written: {error.strerror}."))
     return await _answer_unknown(request, error)

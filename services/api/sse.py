@@ -3,17 +3,23 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
+
+from fastapi.responses import StreamingResponse
+from redis.exceptions import RedisError
+from starlette.types import Send
 
 from services.api.streams import Gap, Streams, order
 from services.contract.errors import InvalidRequest
 from services.contract.transitions import ENDED
-from services.store.connection import AWAY
+from services.store.connection import is_away
 from services.store.events import Entry
 from services.store.jobs import Record
 from services.store.store import Store
 
+MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = 15.0  # seconds of silence, then a comment, so that proxies keep the connection
 RETRY = 3000  # ms that a browser waits before it comes back
 STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
@@ -36,22 +42,39 @@ async def is_over(store: Store, record: Record, after: str) -> bool:
     return last is None or order(after) >= order(last.id)
 
 
-async def stream(record: Record, after: str, streams: Streams, closing: asyncio.Event) -> AsyncIterator[str]:
+class EventStream(StreamingResponse):
+    """Ends its stream as soon as the client is found to be gone; left to itself, that waits for the garbage
+    collector, and the reader of Redis reads on for nobody."""
+
+    def __init__(self, text: AsyncGenerator[str, None]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(text, media_type=MEDIA_TYPE, headers=headers)
+        self._text = text
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._text):
+            await super().stream_response(send)
+
+
+async def stream(record: Record, after: str, streams: Streams, closing: asyncio.Event) -> AsyncGenerator[str, None]:
     """The text of the stream, from the event after `after` on."""
     yield f"retry: {RETRY}\n"  # no blank line: some clients would take it for an event
     try:
-        async for entry in _until(closing, streams.listen(record.id, after, heartbeat=HEARTBEAT)):
-            yield _text(entry)
-            if isinstance(entry, Entry) and entry.final:
-                yield 'event: done\ndata: {"object": "fine_tuning.job.done"}\n\n'
-                return
-    except AWAY:
-        return  # the client comes back by itself, with its last id
+        async with aclosing(_until(closing, streams.listen(record.id, after, heartbeat=HEARTBEAT))) as entries:
+            async for entry in entries:
+                yield _text(entry)
+                if isinstance(entry, Entry) and entry.final:
+                    yield 'event: done\ndata: {"object": "fine_tuning.job.done"}\n\n'
+                    return
+    except RedisError as error:
+        if not is_away(error):
+            raise
+        # Else the client comes back by itself, with its last id.
 
 
 async def _until(
     closing: asyncio.Event, entries: AsyncGenerator[Entry | Gap | None, None]
-) -> AsyncIterator[Entry | Gap | None]:
+) -> AsyncGenerator[Entry | Gap | None, None]:
     """The entries, until the service closes."""
     ending: asyncio.Future[Any] = asyncio.ensure_future(closing.wait())
     coming: asyncio.Future[Any] = asyncio.ensure_future(anext(entries))

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from redis.exceptions import ResponseError
 
 from services.store import keys
-from services.store.connection import AWAY, SOCKET_TIMEOUT, Redis, connect
+from services.store.connection import SOCKET_TIMEOUT, Redis, connect, is_away, outage
 from services.store.events import Entry, Events, entry
 
 log = logging.getLogger(__name__)
 
 BLOCK = 5.0  # seconds that one read waits
 BUFFER = 256  # entries that a listener may lag behind the reader
-PAGE = 200  # entries read at once when catching up
+PAGE = 50  # entries read at once when catching up
 AWAY_PAUSE = 1.0  # seconds between tries while Redis is away
 
 
@@ -80,18 +80,24 @@ class Streams:
         finally:
             self._remove(listener)
 
+    @property
+    def open(self) -> int:
+        """How many listen."""
+        return sum(len(listeners) for listeners in self._listeners.values())
+
     async def run(self) -> None:
         """The one reader. Never ends by itself."""
         while True:
             try:
                 await self._anyone.wait()
                 await self._read_once()
-            except AWAY:
+            except Exception as error:  # every live stream hangs on this one task
+                if is_away(error):
+                    outage.is_seen(error)
+                else:
+                    log.exception("the reader of the streams goes on after")
                 self._reader_id = None
                 self._lag_all()  # entries may come while nobody reads
-                await asyncio.sleep(AWAY_PAUSE)
-            except Exception:  # every live stream hangs on this one task
-                log.exception("the reader of the streams goes on after")
                 await asyncio.sleep(AWAY_PAUSE)
 
     async def aclose(self) -> None:
@@ -154,6 +160,7 @@ class Streams:
         positions = {name: self._positions[job] for name, job in jobs.items()}
         for name, entries in await self._reader.xread(positions, block=round(BLOCK * 1000)) or []:
             self._hand_out(jobs[name.decode()], [entry(raw) for raw in entries])
+        outage.is_over()
 
     def _hand_out(self, job: str, entries: list[Entry]) -> None:
         if job in self._positions:

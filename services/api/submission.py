@@ -1,10 +1,11 @@
 """From what was asked to a job that can run: checked against the files' contents, resolved, with every number known."""
 
+from math import ceil
 from typing import Any
 
 from services.contract.dataset import Contents, Split
 from services.contract.errors import InvalidRequest
-from services.contract.spec import DEFAULT_SPLIT, CreateJob, JobSpec
+from services.contract.spec import DEFAULT_SPLIT, MAX_OUTPUTS, MAX_POINTS, CreateJob, JobSpec
 from services.settings import Settings
 from services.store.files import FileRecord
 
@@ -21,10 +22,8 @@ def resolve(
         )
     split = _split(asked, training.contents, validation)
     _refuse_unknown_labels(labels, training, validation)
-    if asked.early_stopping is not None and not _has_validation(split, training.contents, validation):
-        raise InvalidRequest(
-            "early_stopping: needs a validation set: give validation_file or a split", param="early_stopping"
-        )
+    _refuse_without_validation(asked, _has_validation(split, training.contents, validation))
+    _refuse_too_large(asked, num_labels, sum(training.contents.of("train").values()))
     spec = JobSpec(
         model=asked.model,
         weights=asked.weights or settings.job_weights,
@@ -35,7 +34,8 @@ def resolve(
         labels=labels,
         hyperparameters=asked.resolved(),
         feature_scaling=asked.feature_scaling,
-        precision="fp32",
+        precision=asked.precision,
+        sweep=asked.sweep,
         early_stopping=asked.early_stopping,
         checkpoints=asked.checkpoints,
         export=sorted(set(asked.export)),
@@ -79,6 +79,31 @@ def _has_validation(split: float, training: Contents, validation: FileRecord | N
     if validation is not None:
         return bool(validation.contents.of("val") or validation.contents.of("train"))
     return bool(training.of("val")) or (split > 0 and max(training.of("train").values()) > 1)
+
+
+def _refuse_without_validation(asked: CreateJob, has_validation: bool) -> None:
+    for param in ("early_stopping", "sweep"):
+        if getattr(asked, param) is not None and not has_validation:
+            raise InvalidRequest(f"{param}: needs a validation set: give validation_file or a split", param=param)
+
+
+def _refuse_too_large(asked: CreateJob, num_labels: int, images: int) -> None:
+    """A sweep whose heads or losses would not fit in memory or in Redis."""
+    if asked.sweep is None:
+        return
+    trials = asked.sweep.trials(asked.resolved())
+    if len(trials) * num_labels > MAX_OUTPUTS:
+        raise InvalidRequest(
+            f"sweep: {len(trials)} trials of {num_labels} labels are more than {MAX_OUTPUTS} outputs: try fewer trials",
+            param="sweep",
+        )
+    losses = sum(hp.n_epochs * ceil(images / hp.batch_size) for hp in trials)
+    if losses > MAX_POINTS:
+        raise InvalidRequest(
+            f"sweep: {len(trials)} trials would take {losses} steps together, more than {MAX_POINTS}: "
+            "try fewer at once, fewer epochs, or a larger batch_size",
+            param="sweep",
+        )
 
 
 def _refuse_unknown_labels(labels: list[str], training: FileRecord, validation: FileRecord | None) -> None:

@@ -3,6 +3,7 @@
 import time
 
 from services.contract.dataset import Contents
+from services.contract.events import leader_of
 from services.contract.ids import checkpoint_id, model_id
 from services.contract.job import (
     Checkpoint,
@@ -22,7 +23,7 @@ from services.store.jobs import Record
 
 
 def job_view(record: Record, place: Place | None) -> Job:
-    spec, hp = record.spec, record.spec.hyperparameters
+    spec, hp, leader = record.spec, record.spec.hyperparameters, leader_of(record.trials)
     failed = record.status is Status.FAILED
     openai = OpenAIHyperparameters(
         n_epochs=hp.n_epochs,
@@ -52,7 +53,10 @@ def job_view(record: Record, place: Place | None) -> Job:
         resolved_hyperparameters=hp,
         method=EchoedMethod(supervised=EchoedMethod.Supervised(hyperparameters=hp.model_dump() | openai.model_dump())),
         feature_scaling=spec.feature_scaling,
-        precision=spec.precision,
+        precision=record.precision or spec.precision,
+        sweep=spec.sweep,
+        trials=record.trials,
+        best_trial=leader and leader.trial,
         early_stopping=spec.early_stopping,
         checkpoints=spec.checkpoints,
         export=list(spec.export),
@@ -70,7 +74,7 @@ def job_view(record: Record, place: Place | None) -> Job:
         evaluation=record.evaluation,
         attempt=record.attempt,
         attempts=record.attempts,
-        usage=Usage(device_seconds=_device_seconds(record)),
+        usage=Usage(device_seconds=_device_seconds(record), features=record.features),
     )
 
 

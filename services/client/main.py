@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import httpx
 import typer
@@ -32,6 +33,9 @@ console = Console()
 
 Port = Annotated[int | None, typer.Option(help="HEADWAY_PORT")]
 Device = Annotated[str | None, typer.Option(help="auto, cuda, cuda:N, mps or cpu (HEADWAY_DEVICE)")]
+Autoscale = Annotated[
+    str | None, typer.Option(help='least and most workers by device kind, "cuda=0-1,cpu=0-2" (HEADWAY_AUTOSCALE)')
+]
 Url = Annotated[str | None, typer.Option(help="the service (HEADWAY_URL)")]
 ApiKey = Annotated[str | None, typer.Option(help="your API key, where the service wants one (HEADWAY_API_KEY)")]
 
@@ -40,20 +44,26 @@ ApiKey = Annotated[str | None, typer.Option(help="your API key, where the servic
 def up(
     port: Port = None,
     data_dir: Annotated[Path | None, typer.Option(help="where everything is kept (HEADWAY_DATA_DIR)")] = None,
-    workers: Annotated[int, typer.Option(min=0, max=64, help="worker processes")] = 1,
+    workers: Annotated[int | None, typer.Option(min=0, max=64, help="worker processes (1)")] = None,
+    autoscale: Autoscale = None,
     device: Device = None,
     sample: Annotated[bool, typer.Option("--sample", help="first train the sample classifier")] = False,
     exit_after_sample: Annotated[bool, typer.Option("--exit-after-sample", help="train the sample, then stop")] = False,
 ) -> None:
     """Run everything on this machine: store, API, reaper and workers, until Ctrl-C."""
-    config = _with(settings(), port=port, data_dir=data_dir, device=device)
-    if workers == 0 and (sample or exit_after_sample):
+    config = _with(settings(), port=port, data_dir=data_dir, device=device, autoscale=autoscale)
+    fixed = workers if workers is not None else 0 if autoscale else 1
+    sample = sample or exit_after_sample
+    if not fixed and not autoscale and sample:
         _fail("--workers 0 cannot train the sample: give it a worker, or leave --sample out.")
     _end_softly_on_signals()
     try:
-        with stack.running(config, workers=workers) as running:
+        say = partial(console.print, highlight=False)
+        with stack.running(config, workers=fixed, autoscaler=autoscale is not None, say=say) as running:
             _announce(running)
-            if sample or exit_after_sample:
+            if sample and fixed:
+                _tell_first_worker(running)
+            if sample:
                 _sample(running)
             if not exit_after_sample:
                 console.print(f"Serving on [bold]{running.url}[/]. Ctrl-C stops it; nothing is lost.", highlight=False)
@@ -73,6 +83,9 @@ def train(
     batch_size: Annotated[int | None, typer.Option()] = None,
     feature_scaling: Annotated[str | None, typer.Option(help="none or standard")] = None,
     weights: Annotated[str | None, typer.Option(help="default or random:N")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="try them all: learning_rate=0.001,0.01; once for each axis of the grid")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="save the model here")] = None,
     url: Url = None,
     api_key: ApiKey = None,
@@ -85,7 +98,9 @@ def train(
         "batch_size": batch_size,
     }
     asked = hyperparameters | {"feature_scaling": feature_scaling, "weights": weights}
-    body = {name: value for name, value in asked.items() if value is not None}
+    body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if sweep:
+        body["sweep"] = dict(_axis(text) for text in sweep)
     with _service(url, api_key) as api:
         job = api.submit(body | {"training_file": _uploaded(api, data)})
         console.print(f"submitted {job['id']}", highlight=False)
@@ -126,6 +141,19 @@ def worker(device: Device = None) -> None:
     arguments = [sys.executable, "-m", "workers.main"]
     environment = _with(settings(), device=device).as_environment()
     _become(arguments, environment)
+
+
+@app.command()
+def autoscaler(
+    autoscale: Autoscale = None,
+    provider: Annotated[
+        Literal["process", "compose"] | None,
+        typer.Option(help="workers as processes of this machine, or as containers (HEADWAY_AUTOSCALE_PROVIDER)"),
+    ] = None,
+) -> None:
+    """Add workers on HEADWAY_REDIS_URL while jobs wait, and drain them when none do, until Ctrl-C or SIGTERM."""
+    config = _with(settings(), autoscale=autoscale, autoscale_provider=provider)
+    _become([sys.executable, "-m", "services.autoscaler"], config.as_environment())
 
 
 @app.command()
@@ -186,8 +214,6 @@ def _announce(running: stack.Stack) -> None:
 
 def _sample(running: stack.Stack) -> None:
     with Headway(running.url, running.settings.api_key) as api:
-        worker = _first_worker(api, running)
-        console.print(f"  worker on {worker['device']}: preflight passed", style="dim", highlight=False)
         with stack.watched(running):
             job = run_sample(api, console)
         if job["status"] != "succeeded":
@@ -195,13 +221,12 @@ def _sample(running: stack.Stack) -> None:
         tell_result(job, running.url, running.settings.files_dir, console)
 
 
-def _first_worker(api: Headway, running: stack.Stack) -> dict[str, Any]:
-    with console.status("checking the device (preflight)"):
-        while True:
+def _tell_first_worker(running: stack.Stack) -> None:
+    with Headway(running.url, running.settings.api_key) as api, console.status("checking the device (preflight)"):
+        while not (found := api.workers()):
             running.check()
-            if found := api.workers():
-                return found[0]
             time.sleep(0.2)
+    console.print(f"  worker on {found[0]['device']}: preflight passed", style="dim", highlight=False)
 
 
 def _serve(running: stack.Stack) -> NoReturn:
@@ -211,13 +236,13 @@ def _serve(running: stack.Stack) -> NoReturn:
 
 
 def _end_softly_on_signals() -> None:
-    """SIGTERM and SIGHUP stop the stack in order, as Ctrl-C does."""
+    """SIGTERM and SIGHUP stop the stack in order, as Ctrl-C does; it too where a shell has us ignore it, as in `&`."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, stop)
 
 
 # --- what the commands share ---------------------------------------------------------------------------------------
@@ -230,7 +255,7 @@ def _with(config: Settings, **options: Any) -> Settings:
         return Settings.model_validate(config.model_dump() | given)
     except ValidationError as error:
         problem = error.errors()[0]
-        _fail(f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg']}")
+        _fail(f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg'].removeprefix('Value error, ')}")
 
 
 def _service(url: str | None, key: str | None) -> "_Service":
@@ -262,7 +287,30 @@ def _uploaded(api: Headway, data: Path) -> str:
 def _report(job: dict[str, Any]) -> None:
     if job["status"] != "succeeded":
         _fail(f"The job {job['status']}: {job['status_reason']['message']}")
+    if job["sweep"]:
+        _print_trials(job)
     console.print(job["status_reason"]["message"], highlight=False)
+
+
+def _axis(text: str) -> tuple[str, list[float]]:
+    """What `--sweep` says of one hyperparameter."""
+    name, _, values = text.partition("=")
+    try:
+        numbers = [int(value) if value.strip().isdigit() else float(value) for value in values.split(",")]
+    except ValueError:
+        _fail(f"--sweep {text}: give numbers, as in --sweep learning_rate=0.001,0.01")
+    return name.strip().replace("-", "_"), numbers
+
+
+def _print_trials(job: dict[str, Any]) -> None:
+    axes = [name for name, values in job["sweep"].items() if values]
+    table = Table("trial", *axes, "status", "val loss", "val accuracy")
+    for trial in job["trials"]:
+        metrics, best = trial["metrics"], trial["trial"] == job["best_trial"]
+        numbers = [f"{trial['hyperparameters'][name]:g}" for name in axes]
+        judged = ["" if metrics[name] is None else f"{metrics[name]:.4f}" for name in ("val_loss", "val_accuracy")]
+        table.add_row(str(trial["trial"]), *numbers, trial["status"], *judged, style="bold" if best else "")
+    console.print(table)
 
 
 def _print_preflight(report: dict[str, Any]) -> None:

@@ -1,19 +1,17 @@
-"""Everything on one machine: an embedded Valkey, the API, the reaper and the workers, started and stopped in order.
+"""Everything on one machine: an embedded Valkey, the API, the reaper and the workers, started and stopped in order;
+what is killed is started again.
 
 Each process runs in a session of its own (Ctrl-C reaches a whole process group, and Valkey must outlive the workers'
 last checkpoints) and is tethered to this one, so that none outlives it, however it ends.
 """
 
 import fcntl
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,44 +20,16 @@ from typing import IO
 
 import httpx
 
+from services.managed import Managed
 from services.settings import Settings
 from services.store import embedded
 
 READY_WITHIN = 30.0  # seconds for the API to answer, on a slow disk
-STOP_WITHIN = {"worker": 15.0, "reaper": 5.0, "api": 10.0, "store": 10.0}  # seconds; a worker writes a checkpoint
 WATCH_EVERY = 0.5  # seconds between two looks at the processes
-LOG_TAIL = 15  # lines of a dead process's log that are shown
 
 
 class StackError(Exception):
     """Why the stack cannot run; a sentence for the user."""
-
-
-@dataclass
-class Managed:
-    """A child process with its log."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def stop(self) -> None:
-        """SIGTERM, time to end well, then SIGKILL to all that is left of its session."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_WITHIN[self.name.split("-")[0]])
-        self.kill_session()
-
-    def kill_session(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()  # which closes its end of the tether
-
-    def epitaph(self) -> str:
-        tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]
-        said = "\n".join(f"  {line}" for line in tail) or "  (it said nothing)"
-        return f"The {self.name} ended with {self.process.returncode}. Its log, {self.log}, ends with:\n{said}"
 
 
 @dataclass
@@ -68,18 +38,34 @@ class Stack:
 
     settings: Settings
     url: str
+    say: Callable[[str], None]
     processes: list[Managed] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raises StackError once one of them has ended."""
-        for managed in self.processes:
-            if managed.process.poll() is not None:
+        """Starts again what was killed, lets go of a drained worker. Raises StackError for whatever else has ended."""
+        for managed in [managed for managed in self.processes if managed.process.poll() is not None]:
+            status = managed.process.returncode
+            if status == 0 and managed.name.startswith("worker"):
+                managed.kill_session()
+                self.processes.remove(managed)
+                self._tell(f"The {managed.name} was drained and has ended.")
+            elif status < 0 and managed.may_start_again:
+                managed.kill_session()
+                managed.start()
+                self._tell(f"The {managed.name} was killed ({signal.strsignal(-status)}) and is started again.")
+            else:
                 raise StackError(managed.epitaph())
+
+    def _tell(self, sentence: str) -> None:
+        with suppress(RuntimeError):  # a signal may have come in the middle of another print
+            self.say(sentence)
 
 
 @contextmanager
-def running(settings: Settings, *, workers: int) -> Iterator[Stack]:
-    """The whole stack, ready to serve; stopped in the reverse order: workers, reaper, API, store."""
+def running(
+    settings: Settings, *, workers: int, autoscaler: bool = False, say: Callable[[str], None] = print
+) -> Iterator[Stack]:
+    """The whole stack, ready to serve; stopped in the reverse order: autoscaler, workers, reaper, API, store."""
     refusal = settings.refusal_to_serve()
     if refusal is not None:
         raise StackError(refusal)
@@ -88,26 +74,31 @@ def running(settings: Settings, *, workers: int) -> Iterator[Stack]:
         data = _made_folder(settings.data_dir)
         stop.enter_context(_locked(data))
         settings = settings.model_copy(update={"data_dir": data})
-        stack = Stack(settings, _url(settings))
+        stack = Stack(settings, _url(settings), say)
         if not settings.redis_url:
             stack.settings = _start_store(stack, stop)
         _start(stack, stop, "api", ["-m", "services.api"])
         _start(stack, stop, "reaper", ["-m", "services.reaper"])
         for number in range(1, workers + 1):
             _start(stack, stop, f"worker-{number}", ["-m", "workers.main"])
+        if autoscaler:
+            _start(stack, stop, "autoscaler", ["-m", "services.autoscaler"])
         _wait_until_ready(stack)
         yield stack
 
 
 @contextmanager
 def watched(stack: Stack) -> Iterator[None]:
-    """Within, a process that ends raises StackError here and now, whatever this thread waits for."""
+    """Within, the processes are looked after, whatever this thread waits for; StackError comes here and now."""
 
     def look(signum: int, frame: FrameType | None) -> None:
-        stack.check()
+        try:
+            stack.check()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, WATCH_EVERY)  # only now: a look must not interrupt another
 
     signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, WATCH_EVERY, WATCH_EVERY)
+    signal.setitimer(signal.ITIMER_REAL, WATCH_EVERY)
     try:
         yield
     finally:
@@ -139,16 +130,8 @@ def _start(stack: Stack, stop: ExitStack, name: str, arguments: list[str]) -> No
     log = _made_folder(stack.settings.data_dir / "logs") / f"{name}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))  # of the start before
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, *arguments, "--tethered"],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=stack.settings.as_environment(),
-            start_new_session=True,
-        )
-    managed = Managed(name, process, log)
+    managed = Managed(name, arguments, stack.settings.as_environment(), log)
+    managed.start()
     stack.processes.append(managed)
     stop.callback(managed.stop)
 

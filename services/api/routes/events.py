@@ -3,23 +3,20 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from services.api.deps import After, Limit, OwnJob, TheStore, TheStreams
 from services.api.pages import Page, page
-from services.api.sse import is_over, resume_point, stream
+from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream
 from services.contract.errors import InvalidRequest
 from services.contract.events import Event
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
 
-EVENT_STREAM = "text/event-stream"
-
 
 @router.get(
     "/{job_id}/events",
     response_model=Page[Event],
-    responses={200: {"content": {EVENT_STREAM: {}}}, 204: {"description": "The stream has ended; do not come back."}},
+    responses={200: {"content": {MEDIA_TYPE: {}}}, 204: {"description": "The stream has ended; do not come back."}},
 )
 async def events(
     record: OwnJob,
@@ -36,7 +33,7 @@ async def events(
 
     A stream goes on after `Last-Event-ID`. `event: gap`: something was trimmed; `event: done`: the job has ended.
     """
-    wants_stream = EVENT_STREAM in request.headers.get("accept", "") if live is None else live
+    wants_stream = MEDIA_TYPE in request.headers.get("accept", "") if live is None else live
     if not wants_stream:
         _check_after(after)
         found, more = await store.events.newest(record.id, after=after, limit=limit)
@@ -45,10 +42,7 @@ async def events(
     point = resume_point(seen)
     if seen is not None and await is_over(store, record, point):
         return Response(status_code=204)
-    text = stream(record, point, streams, request.app.state.closing)
-    return StreamingResponse(
-        text, media_type=EVENT_STREAM, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    )
+    return EventStream(stream(record, point, streams, request.app.state.closing))
 
 
 def _check_after(after: str | None) -> None:

@@ -1,32 +1,53 @@
-"""The fleet: the workers that live."""
+"""The fleet: the workers that live, and who adds and drains them."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from services.api.deps import Tenant, TheKeys, TheStore
 from services.api.pages import Page, page
 from services.contract.errors import Forbidden, NotFound
 from services.contract.job import Worker
+from services.contract.scaling import Queue, Scaling
+from services.store.workers import Drain
 
-router = APIRouter(prefix="/v1/workers", tags=["fleet"])
+router = APIRouter(prefix="/v1", tags=["fleet"])
 
 
-@router.get("")
+@router.get("/workers")
 async def workers(tenant: Tenant, store: TheStore) -> Page[Worker]:
     """Who works on what, with each one's preflight. A job of another tenant is not named."""
     return page([await _without_strange_job(store, tenant, worker) for worker in await store.workers.all()])
 
 
-@router.post("/{worker_id}/drain")
-async def drain(worker_id: str, tenant: Tenant, store: TheStore, keys: TheKeys) -> Worker:
-    """Ask a worker to hand its job on after a checkpoint, and to end. With keys set, only a SIGTERM does."""
+@router.post("/workers/{worker_id}/drain")
+async def drain(
+    worker_id: str, tenant: Tenant, store: TheStore, keys: TheKeys, after_job: Annotated[bool, Query()] = False
+) -> Worker:
+    """Ask a worker to hand its job on after a checkpoint, and to end; with `after_job`, to finish its job first.
+
+    With keys set, only a SIGTERM does.
+    """
     if keys is not None:
         raise Forbidden("The workers are shared by all tenants: a key does not give the right to drain one.")
-    if not await store.workers.ask_to_drain(worker_id):
+    if not await store.workers.ask_to_drain(worker_id, Drain.AFTER_JOB if after_job else Drain.NOW):
         raise NotFound(f"There is no worker {worker_id}.", param="worker_id")
     found = [worker for worker in await store.workers.all() if worker.id == worker_id]
     if not found:
         raise NotFound(f"There is no worker {worker_id}.", param="worker_id")
     return await _without_strange_job(store, tenant, found[0])
+
+
+@router.get("/queue")
+async def queue(tenant: Tenant, store: TheStore) -> Queue:
+    """Of all tenants: it says how long a wait may be, and for whom."""
+    return Queue(queued=await store.jobs.waiting(), running=await store.jobs.running())
+
+
+@router.get("/autoscaler")
+async def autoscaler(tenant: Tenant, store: TheStore) -> Scaling:
+    """What the autoscaler saw on its last look, what it decided, and why. `alive` is false where none runs."""
+    return await store.scaling.read()
 
 
 async def _without_strange_job(store: TheStore, tenant: str, worker: Worker) -> Worker:

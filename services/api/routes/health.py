@@ -4,10 +4,11 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
+from redis.exceptions import RedisError
 
 from services import __version__
 from services.api.deps import TheSettings, TheStore
-from services.store.connection import AWAY, refusal_to_use
+from services.store.connection import refusal_to_use
 
 router = APIRouter(tags=["health"])
 
@@ -38,7 +39,7 @@ async def readyz(response: Response, store: TheStore, settings: TheSettings) -> 
     try:
         refusal = await refusal_to_use(store.redis, trusted=trusted)
         workers = len(await store.workers.all())
-    except AWAY as error:
+    except RedisError as error:
         refusal, workers = f"cannot be reached ({type(error).__name__})", 0
     if refusal is not None:
         response.status_code = 503

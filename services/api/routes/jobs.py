@@ -13,10 +13,12 @@ from services.api.pages import Page, cursor, page
 from services.api.submission import resolve
 from services.api.views import checkpoint_view, job_view
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
+from services.contract.events import leader_of
 from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
 from services.contract.spec import CreateJob
 from services.contract.transitions import Action, Status, allowed_actions
+from services.store.events import SERIES
 from services.store.files import FileRecord
 from services.store.jobs import Record
 from services.store.store import Store
@@ -93,9 +95,17 @@ class Series(BaseModel):
     value: list[float]
 
 
+class TrialSeries(BaseModel):
+    trial: int
+    series: dict[str, Series]
+
+
 class Metrics(BaseModel):
+    """Of a sweep, `series` are those of its best trial so far, and `trials` has them all."""
+
     object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
     series: dict[str, Series]
+    trials: list[TrialSeries] = []
 
 
 @router.get("/{job_id}/metrics", response_model=Metrics, responses={200: {"content": {"text/csv": {}}}})
@@ -103,14 +113,22 @@ async def metrics(record: OwnJob, store: TheStore, format: Literal["json", "csv"
     """Every step's loss and every epoch's validation, never trimmed."""
     points = await store.events.points(record.id)
     if format == "csv":
+        columns = 4 if record.spec.sweep else 3  # the last one is the trial
+        rows = [("series", "step", "value", "trial"), *points]
         text = io.StringIO()
-        csv.writer(text).writerows([("series", "step", "value"), *points])
+        csv.writer(text).writerows(row[:columns] for row in rows)
         return Response(text.getvalue(), media_type="text/csv")
-    series = {name: Series(step=[], value=[]) for name in ("train_loss", "val_loss", "val_accuracy")}
+    trials = [TrialSeries(trial=trial, series=_no_points()) for trial in range(len(record.spec.trials))]
     for point in points:
-        series[point.series].step.append(point.step)
-        series[point.series].value.append(point.value)
-    return Metrics(series=series)
+        series = trials[point.trial].series[point.series]
+        series.step.append(point.step)
+        series.value.append(point.value)
+    leader = leader_of(record.trials)
+    return Metrics(series=trials[leader.trial if leader else 0].series, trials=trials if record.spec.sweep else [])
+
+
+def _no_points() -> dict[str, Series]:
+    return {name: Series(step=[], value=[]) for name in SERIES}
 
 
 @router.get("/{job_id}/checkpoints")
@@ -127,7 +145,7 @@ async def checkpoints(record: OwnJob, store: TheStore, after: After = None, limi
 
 @router.get("/{job_id}/checkpoints/{checkpoint}/content", response_class=Response)
 async def checkpoint_content(record: OwnJob, checkpoint: str, store: TheStore) -> Response:
-    """safetensors: fc.weight, fc.bias, their momentum, and the scaling before them."""
+    """safetensors: fc.weight, fc.bias, their momentum, and the scaling before them; a sweep's under trial.N."""
     number = checkpoint_number(checkpoint, record.id)
     found = await store.checkpoints.get(record.id, number) if number is not None else None
     if found is None:

@@ -1,0 +1,122 @@
+"""What Prometheus scrapes: read from the store at each scrape, so that every API process tells the same."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from services.api.deps import TheStore, TheStreams
+from services.contract.job import Worker
+from services.contract.scaling import Scaling
+from services.contract.transitions import ENDED
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(store: TheStore, streams: TheStreams) -> Response:
+    """Counts, and nobody's data: it needs no key."""
+    totals = await store.jobs.totals()
+    families = [
+        _gauge("jobs_queued", "Jobs that wait, by the device kind that they wait for.", await store.jobs.waiting()),
+        _one_gauge("jobs_running", "Jobs that a worker owns.", await store.jobs.running()),
+        *_ends(totals),
+        _workers(await store.workers.all()),
+        *_scaling(await store.scaling.read(), totals),
+        *_memory(await store.redis.info("memory")),
+        _one_gauge("streams_open", "Live event streams of this API process.", streams.open),
+    ]
+    return Response(generate_latest(_registry(families)), media_type=CONTENT_TYPE_LATEST)
+
+
+def _ends(totals: Mapping[str, int]) -> Iterator[Metric]:
+    """What has been counted since the store was made."""
+    yield _counter("jobs_submitted", "Jobs accepted.", totals.get("submitted", 0))
+    ends = {status.value: totals.get(status, 0) for status in sorted(ENDED)}
+    yield _counters("jobs_ended", "Jobs that ended.", "status", ends)
+    yield _counter("attempts", "Claims of a job by a worker.", totals.get("attempts", 0))
+    yield _counter("attempts_lost", "Attempts whose worker or trainer died.", totals.get("attempts_lost", 0))
+    yield _counter(
+        "attempts_handed_on", "Attempts that gave their job back, as asked.", totals.get("attempts_handed_on", 0)
+    )
+    yield _counter("device_seconds", "Seconds that attempts held a device.", totals.get("device_ms", 0) / 1000)
+    features = {result: totals.get(f"feature_{plural}", 0) for result, plural in (("hit", "hits"), ("miss", "misses"))}
+    yield _counters("features", "Images that jobs found in the cache, or not.", "result", features)
+    saved = totals.get("feature_ms_saved", 0) / 1000
+    yield _counter("feature_seconds_saved", "Seconds that features found in the cache had once taken.", saved)
+    yield SummaryMetricFamily(
+        "headway_queue_wait_seconds",
+        "From a submission to its first attempt.",
+        count_value=totals.get("started", 0),
+        sum_value=totals.get("waited_ms", 0) / 1000,
+    )
+
+
+def _workers(workers: list[Worker]) -> Metric:
+    counts = Counter((worker.kind, worker.status) for worker in workers)
+    family = GaugeMetricFamily("headway_workers", "Workers that report themselves.", labels=["kind", "status"])
+    for (kind, status), count in counts.items():
+        family.add_metric([kind, status], count)
+    return family
+
+
+def _scaling(told: Scaling, totals: Mapping[str, int]) -> Iterator[Metric]:
+    yield _one_gauge("autoscaler_up", "Whether an autoscaler works.", told.alive)
+    yield _one_gauge("autoscaler_problem", "Whether workers cannot be started.", told.alive and bool(told.problem))
+    now = told.now if told.alive else []
+    yield _gauge("workers_needed", "Workers that would leave no job waiting.", {d.kind: d.needed for d in now})
+    yield _gauge("workers_target", "Workers that the autoscaler wants.", {d.kind: d.target for d in now})
+    yield _gauge("worker_starts_failed", "Starts in a row without a worker.", {d.kind: d.failed_starts for d in now})
+    yield _gauge("workers_failing", "Workers that run and do not work.", {d.kind: d.failing for d in now})
+    for what in ("started", "drained"):
+        counts = {pool.kind: totals.get(f"{what}:{pool.kind}", 0) for pool in told.pools}
+        yield _counters(f"workers_{what}", f"Workers {what} by the autoscaler.", "kind", counts)
+
+
+def _memory(info: Mapping[str, int]) -> Iterator[Metric]:
+    yield _one_gauge("redis_memory_bytes", "What Redis uses.", info["used_memory"])
+    yield _one_gauge("redis_memory_max_bytes", "Its maxmemory; 0 for none.", info["maxmemory"])
+
+
+# --- spelled for Prometheus ----------------------------------------------------------------------------------------
+
+
+def _one_gauge(name: str, help: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"headway_{name}", help, value=value)
+
+
+def _gauge(name: str, help: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(f"headway_{name}", help, labels=["kind"])
+    for kind, value in values.items():
+        family.add_metric([kind], value)
+    return family
+
+
+def _counter(name: str, help: str, value: float) -> Metric:
+    return CounterMetricFamily(f"headway_{name}", help, value=value)
+
+
+def _counters(name: str, help: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"headway_{name}", help, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _registry(families: list[Metric]) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Families(families))
+    return registry
+
+
+class Families(Collector):
+    """What was read, as a registry wants it."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families

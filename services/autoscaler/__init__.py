@@ -1,0 +1,1 @@
+"""Adds workers while jobs wait, and drains them when none do."""
