@@ -29,3 +29,7 @@ def child_of_this_test(module: str, port: int) -> psutil.Process:
         for child in psutil.Process().children(recursive=True)
         if module in arguments(child.pid) and child.environ().get("HEADWAY_PORT") == str(port)
     )
+
+
+def trainers_of(pid: int) -> list[int]:
+    return [child for child in started_by(pid) if "workers.trainer" in arguments(child)]

@@ -98,6 +98,14 @@ def serve(settings: Settings) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def test_an_open_service_may_name_what_it_answers_to(redis_url: str, tmp_path: Path) -> None:
+    """As in compose: published on this machine, where a page in a browser could reach it by a name of its own."""
+    config = Settings(data_dir=tmp_path, redis_url=redis_url, port=free_port(), open=True, hosts="api, api.internal")
+    with running_api(config) as client:
+        for host, status in [("api:8000", 200), ("api.internal", 200), ("localhost", 200), ("evil.example", 403)]:
+            assert client.get("/v1/workers", headers={"Host": host}).status_code == status, host
+
+
 def test_without_keys_another_host_is_refused_with_the_reason(tmp_path: Path) -> None:
     done = serve(Settings(data_dir=tmp_path, host="0.0.0.0", port=free_port()))
     assert done.returncode == 1

@@ -31,7 +31,7 @@ def test_a_job_is_accepted_resolved_and_in_line(submit: Submit, file: str) -> No
     assert job["queue"] == {"position": 1, "ahead": 0}
     assert job["allowed_actions"] == ["cancel", "pause"]
     assert job["status_reason"] == {"code": "queued", "message": "Waiting for a worker.", "retryable": False}
-    assert (job["weights"], job["precision"], job["split"], job["seed"]) == ("random:0", "fp32", 0.2, 0)
+    assert (job["weights"], job["precision"], job["split"], job["seed"]) == ("random:0", "auto", 0.2, 0)
 
 
 def test_the_list_is_newest_first_and_pages(api: httpx.Client, submit: Submit) -> None:
@@ -217,3 +217,20 @@ def test_an_empty_job_has_empty_metrics_and_no_checkpoints(api: httpx.Client, su
     csv = api.get(f"/v1/fine_tuning/jobs/{id}/metrics", params={"format": "csv"})
     assert csv.text.strip() == "series,step,value"
     assert api.get(f"/v1/fine_tuning/jobs/{id}/checkpoints").json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"split": 0.0}, "validation"),
+        ({"num_labels": 50_000}, "outputs"),
+        ({"n_epochs": 100_000, "batch_size": 1}, "steps together"),
+    ],
+)
+def test_a_sweep_that_could_not_be_judged_or_kept_is_refused(
+    api: httpx.Client, file: str, more: dict[str, Any], says: str
+) -> None:
+    body = {"training_file": file, "sweep": {"momentum": [i / 10 for i in range(10)]}} | more
+    error = problem(api.post("/v1/fine_tuning/jobs", json=body), 422)["error"]
+    assert error["param"] == "sweep"
+    assert says in error["message"]

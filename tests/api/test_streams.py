@@ -14,6 +14,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 from services.contract.events import Said
 from services.settings import Settings
 from services.store import keys
+from services.store.events import Batch
 from services.store.store import open_store
 from tests.api.conftest import problem
 from tests.conftest import owner
@@ -44,7 +45,7 @@ class Writer:
     async def _say(self, said: list[Said]) -> None:
         async with open_store(self._settings) as store:
             assert self._title is not None
-            await store.events.emit(self._title, self._batch, said, [], {})
+            await store.events.emit(self._title, Batch(self._batch, said))
 
     async def _finish(self) -> None:
         async with open_store(self._settings) as store:

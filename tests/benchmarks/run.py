@@ -1,7 +1,8 @@
-"""`make bench`: what a user waits for, and what an idle API costs. Both sides of a ratio are measured in turns.
+"""`make bench`: each part, whole jobs, and what a user waits for. Both sides of a ratio are measured in turns.
 
-make bench                      all of it, n = 5
-make bench ARGS="--runs 3 --out bench.json"
+make bench                                        all of it, n = 5: half an hour on two slow cores
+make bench ARGS="--runs 3 --only forward,decoding --out bench.json"
+make bench ARGS="--only images --images 300,3000,30000"
 """
 
 import argparse
@@ -13,32 +14,69 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
 from httpx_sse import connect_sse
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from services.client import stack
 from services.settings import Settings
+from tests.benchmarks import echo, jobs, parts
+from tests.benchmarks.parts import Figures, note
 from tests.conftest import free_port, running_api, running_valkey
 from tests.drawing import shapes, zipped
+from tests.processes import trainers_of
+from tests.trainers import is_idle
 from tests.waiting import wait_until
 
 IMAGES = 20  # a job's, of each of two labels
 console = Console()
 
 
+class Bar(NamedTuple):
+    """What a figure should reach: at least, or at most where `most`."""
+
+    figure: str
+    floor: float
+    stretch: float
+    most: bool = False
+
+    def verdict(self, value: float) -> str:
+        def reaches(wanted: float) -> bool:
+            return value <= wanted if self.most else value >= wanted
+
+        return "stretch" if reaches(self.stretch) else "floor" if reaches(self.floor) else "missed"
+
+
+BARS = [
+    Bar("tutorial / cold job, 1 epochs", 1.5, 1.9),
+    Bar("tutorial / cold job, 10 epochs", 14, 18),
+    Bar("tutorial / cold job, 25 epochs", 33, 45),
+    Bar("tutorial / job on known images, 25 epochs", 500, 3000),
+    Bar("pipeline / (decode and forward one after another)", 0.85, 0.95),
+    Bar("head step, plain / ours", 6, 10),
+    Bar("sweep of 16 / one job, cold", 1.15, 1.05, most=True),
+    Bar("sweep of 16 / one job, known images", 3, 2, most=True),
+    Bar("streaming, told / silent", 1.05, 1.02, most=True),
+    Bar("submit to first loss, known images, s", 1.0, 0.3, most=True),
+    Bar("submit to running / Celery's round trip", 2.0, 1.0, most=True),
+    Bar("API start, s", 1.0, 0.7, most=True),
+]
+
+
 def main() -> None:
     options = _options()
-    figures: dict[str, list[float]] = {}
-    for measure in (api_cost, first_loss, from_up_to_first_loss):
+    figures: Figures = {}
+    for measure in _measures(options):
         console.print(f"[dim]{(measure.__doc__ or '').splitlines()[0]}[/]", highlight=False)
         figures |= measure(options.runs)
+    for count in options.images if not options.only or "images" in options.only else ():
+        figures |= jobs.images_grow(count)
     report = {"hardware": hardware(), "runs": options.runs, "figures": {n: summary(v) for n, v in figures.items()}}
     show(report)
     if options.out:
@@ -51,7 +89,7 @@ def api_cost(runs: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
         folder = Path(name)
         with running_valkey(folder / "valkey.sock", folder) as url:
-            for _ in track(range(runs), console=console, transient=True):
+            for _ in range(runs):
                 settings = Settings(data_dir=folder, redis_url=url, port=free_port())
                 began = time.monotonic()
                 with running_api(settings) as client:
@@ -66,22 +104,42 @@ def _memory_of(module: str, client: httpx.Client) -> float:
     return float(next(c.memory_info().rss for c in children if module in " ".join(c.cmdline())))
 
 
-def first_loss(runs: int) -> dict[str, list[float]]:
-    """A warm worker: from submission to first loss and to the model, on new images and on known ones, in turns."""
-    found: dict[str, list[float]] = {}
+def first_loss(runs: int) -> Figures:
+    """A warm worker with a spare: from submission to running, first loss and model, on new images and on known ones."""
+    found: Figures = {}
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
-        settings = Settings(data_dir=Path(name), weights="random:0", port=free_port())
-        with stack.running(settings, workers=1) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        folder = Path(name)
+        with (
+            running_valkey(folder / "valkey.sock", folder) as url,
+            stack.running(
+                Settings(data_dir=folder, redis_url=url, weights="random:0", port=free_port()), workers=1
+            ) as running,
+            httpx.Client(base_url=running.url, timeout=60) as client,
+        ):
             wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=120)
-            for run in track(range(runs), console=console, transient=True):
-                file = _uploaded(client, first=run * IMAGES)
-                for side in ("new images", "known images"):
-                    to_loss, to_end = _timed_job(client, file)
-                    found.setdefault(f"submit to first loss, {side}, s", []).append(to_loss)
-                    found.setdefault(f"submit to model, {side}, s", []).append(to_end)
-    new, known = found["submit to model, new images, s"], found["submit to model, known images, s"]
-    found["submit to model, new / known"] = [a / b for a, b in zip(new, known, strict=True)]
+            command = [sys.executable, "-m", "tests.benchmarks.echo", url]
+            with subprocess.Popen(command) as echoing:
+                sender = echo.app(url)
+                echo.seconds_to_a_worker(sender)
+                for run in range(runs):
+                    file = _uploaded(client, first=run * IMAGES)
+                    for side in ("new images", "known images"):
+                        _wait_for_spare()
+                        round_trip = echo.seconds_to_a_worker(sender)
+                        to_record, to_running, to_loss, to_end = _timed_job(client, file)
+                        note(found, "submit to its record, ms", 1000 * to_record)
+                        note(found, "submit to running, ms", 1000 * to_running)
+                        note(found, "Celery's round trip, ms", 1000 * round_trip)
+                        note(found, "submit to running / Celery's round trip", to_running / round_trip)
+                        note(found, f"submit to first loss, {side}, s", to_loss)
+                        note(found, f"submit to model, {side}, s", to_end)
+                echoing.terminate()
     return found
+
+
+def _wait_for_spare() -> None:
+    (spare,) = wait_until(lambda: trainers_of(os.getpid()), seconds=60)
+    wait_until(lambda: is_idle(spare), seconds=jobs.READY_WITHIN)
 
 
 def _uploaded(client: httpx.Client, first: int) -> str:
@@ -89,19 +147,28 @@ def _uploaded(client: httpx.Client, first: int) -> str:
     return str(client.post("/v1/files", data={"purpose": "fine-tune"}, files=files).json()["id"])
 
 
-def _timed_job(client: httpx.Client, file: str) -> tuple[float, float]:
-    began, to_loss = time.monotonic(), 0.0
+def _timed_job(client: httpx.Client, file: str) -> tuple[float, float, float, float]:
+    """Seconds from the submission to its record, its first claim, its first loss and its model."""
+    began, to_record, to_running, to_loss = time.time(), 0.0, 0.0, 0.0
     job = client.post("/v1/fine_tuning/jobs", json={"training_file": file, "feature_scaling": "standard"}).json()["id"]
     with connect_sse(client, "GET", f"/v1/fine_tuning/jobs/{job}/events") as source:
         for event in source.iter_sse():
+            if "Job accepted" in event.data:
+                to_record = _millis(event.id) / 1000 - began  # the script's own time
+            if "Attempt 1 started" in event.data:
+                to_running = _millis(event.id) / 1000 - began
             if not to_loss and event.event == "message" and "series" in event.json()["data"]:
-                to_loss = time.monotonic() - began
-    return to_loss, time.monotonic() - began
+                to_loss = time.time() - began
+    return to_record, to_running, to_loss, time.time() - began
+
+
+def _millis(id: str) -> int:
+    return int(id.split("-")[0])
 
 
 def from_up_to_first_loss(runs: int) -> dict[str, list[float]]:
     """`headway up --sample` on an empty data folder: from the command to the first loss of the sample."""
-    seconds = [_timed_up() for _ in track(range(runs), console=console, transient=True)]
+    seconds = [_timed_up() for _ in range(runs)]
     return {"up to first loss (sample), s": seconds}
 
 
@@ -152,13 +219,43 @@ def show(report: dict[str, Any]) -> None:
     console.print(" · ".join(f"{key} {value}" for key, value in report["hardware"].items()), highlight=False)
     table = Table("figure", "n", "median", "min", "max")
     for name, figure in report["figures"].items():
-        table.add_row(name, str(figure["n"]), *(f"{figure[key]:.2f}" for key in ("median", "min", "max")))
+        table.add_row(name, str(figure["n"]), *(f"{figure[key]:.3g}" for key in ("median", "min", "max")))
     console.print(table)
+    bars = Table("bar", "median", "floor", "stretch", "reached")
+    for bar in BARS:
+        if figure := report["figures"].get(bar.figure):
+            reached = bar.verdict(figure["median"])
+            bars.add_row(bar.figure, f"{figure['median']:.3g}", f"{bar.floor:g}", f"{bar.stretch:g}", reached)
+    console.print(bars)
+
+
+def _measures(options: argparse.Namespace) -> list[Callable[[int], Figures]]:
+    return [measure for measure in MEASURES if not options.only or measure.__name__ in options.only]
+
+
+MEASURES: list[Callable[[int], Figures]] = [
+    parts.decoding,
+    parts.forward,
+    parts.pipeline,
+    parts.head_step,
+    parts.heads_grow,
+    parts.streaming,
+    jobs.against_the_tutorial,
+    jobs.sweeps,
+    api_cost,
+    first_loss,
+    from_up_to_first_loss,
+]
 
 
 def _options() -> argparse.Namespace:
+    def listed(text: str) -> list[str]:
+        return text.split(",")
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", type=listed, default=[], help=", ".join(m.__name__ for m in MEASURES) + ", images")
+    parser.add_argument("--images", type=lambda text: [int(count) for count in listed(text)], default=[300, 3000])
     parser.add_argument("--out", type=Path, help="keep the figures as JSON")
     return parser.parse_args()
 

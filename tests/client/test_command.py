@@ -74,3 +74,18 @@ def test_a_refusal_of_the_service_is_said_as_it_said_it(tmp_path: Path, the_stac
     done = headway("train", str(tmp_path / "a.zip"), "--url", the_stack.url)
     assert done.returncode == 1
     assert "not a zip, tar or tar.gz" in done.stderr
+
+
+def test_a_sweep_ends_with_a_table_of_its_trials(tmp_path: Path, the_stack: Stack) -> None:
+    for path, content in shapes(6).items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    sweep = ("--sweep", "learning-rate=0.001,0.01", "--sweep", "batch_size=4,8")
+    done = headway("train", str(tmp_path), *sweep, "--n-epochs", "3", HEADWAY_URL=the_stack.url)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if "done" in line and "│" in line]
+    assert len(rows) == 4
+    assert "leads" in done.stdout
+    refused = headway("train", str(tmp_path), "--sweep", "learning_rate=fast", HEADWAY_URL=the_stack.url)
+    assert refused.returncode == 1
+    assert "learning_rate=fast: give numbers" in refused.stderr

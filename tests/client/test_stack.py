@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.conftest import free_port
 from tests.drawing import shapes, zipped
+from tests.jobs import Upload, ended, submitted
 from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
 
@@ -43,6 +45,27 @@ def serving(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_with_autoscale_a_worker_comes_with_the_first_job_and_all_ends_with_ctrl_c(
+    tmp_path: Path, upload: Upload
+) -> None:
+    port = free_port()
+    with (
+        up(tmp_path, port, "--autoscale", "cpu=0-1") as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        wait_until(lambda: serving(port))
+        assert client.get("/v1/workers").json()["data"] == []
+        job = submitted(client, upload, shapes(3), weights="random:0", n_epochs=1)
+        assert ended(client, job)["status"] == "succeeded"
+        assert [d["reason"] for d in client.get("/v1/autoscaler").json()["decisions"]] == [
+            "1 job waiting, 0 workers: start 1"
+        ]
+        children = started_by(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 0
+    assert not any(alive(pid) for pid in children)
 
 
 def test_a_busy_port_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -117,13 +140,39 @@ def test_whatever_ends_it_leaves_no_process_and_loses_nothing(tmp_path: Path, en
         assert [found["id"] for found in jobs] == [job]
 
 
-def test_a_child_that_dies_stops_everything_and_its_log_is_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["services.api", "services.reaper", "services.store.embedded", "valkey-server"])
+def test_what_is_killed_is_started_again_and_nothing_is_lost(tmp_path: Path, victim: str) -> None:
     port = free_port()
     with up(tmp_path, port) as process:
         wait_until(lambda: serving(port))
-        others = started_by(process.pid)
-        api = next(pid for pid in others if "services.api" in arguments(pid))
-        os.kill(api, signal.SIGKILL)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            file = client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("a.zip", zipped(shapes(2)))})
+        killed = next(pid for pid in started_by(process.pid) if victim in arguments(pid))
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: any(victim in arguments(pid) for pid in started_by(process.pid) if pid != killed))
+        wait_until(lambda: serving(port))
+        files = httpx.get(f"http://127.0.0.1:{port}/v1/files").json()["data"]
+        assert [found["id"] for found in files] == [file.json()["id"]]
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "was killed (Killed) and is started again" in output
+
+
+def test_a_process_that_cannot_live_ends_everything_and_its_log_is_shown(tmp_path: Path) -> None:
+    port = free_port()
+    with up(tmp_path, port) as process:
+        wait_until(lambda: serving(port))
+        others = set(started_by(process.pid))
+
+        def kill_the_api() -> bool:
+            for pid in started_by(process.pid):
+                if "services.api" in arguments(pid):
+                    os.kill(pid, signal.SIGKILL)
+                others.add(pid)
+            return process.poll() is not None
+
+        wait_until(kill_the_api, every=0.2)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "The api ended with -9" in output
@@ -149,17 +198,36 @@ def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
     assert "Valkey is now ready to exit, bye bye" in log
 
 
-def test_a_worker_that_dies_during_the_sample_ends_it_with_a_sentence(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Path) -> None:
     port = free_port()
     with up(tmp_path, port, "--exit-after-sample", workers=1) as process:
         wait_until(lambda: serving(port))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             jobs = wait_until(lambda: client.get("/v1/fine_tuning/jobs").json()["data"], seconds=60)
             assert jobs
-            os.kill(client.get("/v1/workers").json()["data"][0]["pid"], signal.SIGKILL)
+            killed = client.get("/v1/workers").json()["data"][0]["pid"]
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: {w["pid"] for w in client.get("/v1/workers").json()["data"]} - {killed}, seconds=60)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "The worker-1 was killed (Killed) and is started again" in output
+
+
+def test_a_worker_that_is_drained_ends_and_the_rest_goes_on(tmp_path: Path) -> None:
+    port = free_port()
+    with up(tmp_path, port, workers=1) as process:
+        wait_until(lambda: serving(port))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            (worker,) = wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=60)
+            client.post(f"/v1/workers/{worker['id']}/drain")
+            wait_until(lambda: not psutil.pid_exists(worker["pid"]), seconds=20)
+        assert serving(port)
+        process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert "The worker-1 ended with -9" in output
+    assert process.returncode == 0
+    assert "The worker-1 was drained and has ended." in output
 
 
 def test_the_sample_needs_a_worker(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.contract.spec import CreateJob
+from services.contract.spec import CreateJob, Hyperparameters, Sweep
 
 FILE = "file-00000000000000000000000000"
 
@@ -65,7 +65,10 @@ def test_auto_is_the_default_wherever_openai_allows_it() -> None:
         ("early_stopping", {"patience": 0}),
         ("metadata", {"k": "v" * 513}),
         ("learning_rat", 0.1),
-        ("sweep", {"learning_rate": [0.1]}),
+        ("sweep", {}),
+        ("sweep", {"learning_rate": []}),
+        ("sweep", {"learning_rate": [0.0]}),
+        ("sweep", {"n_epochs": [1, 2]}),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: object) -> None:
@@ -86,3 +89,35 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: ob
 def test_what_contradicts_itself_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"not both|given twice"):
         asked(**body)
+
+
+def test_a_sweep_is_a_grid_whose_last_axis_is_fastest() -> None:
+    sweep = Sweep(momentum=[0.0, 0.9], learning_rate=[0.1, 0.01])
+    trials = sweep.trials(Hyperparameters(n_epochs=3))
+    assert [(t.learning_rate, t.momentum, t.n_epochs) for t in trials] == [
+        (0.1, 0.0, 3),
+        (0.1, 0.9, 3),
+        (0.01, 0.0, 3),
+        (0.01, 0.9, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "says"),
+    [
+        ({"learning_rate": 0.1, "sweep": {"learning_rate": [0.1, 0.2]}}, "learning_rate", "not both"),
+        ({"hyperparameters": {"batch_size": 8}, "sweep": {"batch_size": [8, 16]}}, "batch_size", "not both"),
+        ({"sweep": {"momentum": [0.5, 0.5]}}, "sweep.momentum", "twice"),
+        (
+            {"sweep": {"momentum": [i / 10 for i in range(9)], "weight_decay": [float(i) for i in range(8)]}},
+            "sweep",
+            "72 trials",
+        ),
+    ],
+)
+def test_a_sweep_that_is_no_grid_is_refused_and_says_why(body: dict[str, Any], param: str, says: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        asked(**body)
+    (error,) = refused.value.errors()
+    assert error["ctx"]["param"] == param
+    assert says in error["msg"]

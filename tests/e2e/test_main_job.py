@@ -2,9 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import openai
@@ -16,49 +14,14 @@ from torchvision.models import resnet18
 
 from services.client.stack import Stack
 from tests.drawing import shapes, zipped
+from tests.jobs import JOBS, Upload, ended, final_events, running_long, submitted, train_loss
 from tests.waiting import wait_until
-from workers.trainer.images import pixels
-
-Upload = Callable[..., httpx.Response]
-JOBS = "/v1/fine_tuning/jobs"
+from workers.trainer.images import normalised, pixels
 
 
 @pytest.fixture(scope="session")
 def openai_client(the_stack: Stack) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{the_stack.url}/v1", api_key="none")
-
-
-def ended(client: httpx.Client, job: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        found: dict[str, Any] = client.get(f"{JOBS}/{job}").json()
-        return found if found["status"] in ("succeeded", "failed", "cancelled") else None
-
-    return wait_until(look, seconds=120)
-
-
-def submitted(client: httpx.Client, upload: Upload, files: dict[str, bytes], **body: Any) -> str:
-    file = upload(client, zipped(files)).json()["id"]
-    answer = client.post(JOBS, json={"training_file": file} | body)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
-
-
-def running_long(client: httpx.Client, upload: Upload, **body: Any) -> str:
-    """A job that will not end by itself, once it has taken steps."""
-    job = submitted(client, upload, shapes(6), n_epochs=100_000, batch_size=2, learning_rate=1e-3, **body)
-    wait_until(lambda: client.get(f"{JOBS}/{job}").json()["progress"]["step"] > 0, seconds=60)
-    return job
-
-
-def train_loss(client: httpx.Client, job: str) -> dict[str, Any]:
-    return dict(client.get(f"{JOBS}/{job}/metrics").json()["series"]["train_loss"])
-
-
-def final_events(client: httpx.Client, job: str) -> list[str]:
-    """Messages of the events that say an end."""
-    events = client.get(f"{JOBS}/{job}/events", params={"limit": 100}).json()["data"]
-    ends = ("succeeded", "failed", "cancelled")
-    return [event["message"] for event in events if (event["data"] or {}).get("status") in ends]
 
 
 def test_the_openai_client_trains_an_image_classifier_unchanged(
@@ -100,7 +63,7 @@ def assert_predicts_like_its_evaluation(service: httpx.Client, job: str, images:
     model.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
     paths = sorted(images)
     with torch.inference_mode():
-        predicted = model.eval()(torch.stack([pixels(images[path]) for path in paths])).argmax(1).tolist()
+        predicted = model.eval()(normalised(torch.stack([pixels(images[path]) for path in paths]))).argmax(1).tolist()
     right = sum(record["labels"][p] == path.split("/")[0] for p, path in zip(predicted, paths, strict=True))
     assert right / len(paths) >= 0.8
 
@@ -201,3 +164,58 @@ def test_workers_report_their_device_and_their_preflight(service: httpx.Client) 
         assert worker["kind"] == worker["device"].split(":")[0]
         assert worker["preflight"][-1]["ok"]
         assert len(worker["preflight"][-1]["checks"]) == 4
+
+
+def test_a_sweep_shows_every_trial_and_is_its_best_job_alone(service: httpx.Client, upload: Upload) -> None:
+    sweep = {"learning_rate": [1e-4, 1e-2], "momentum": [0.0, 0.9]}
+    common = {"n_epochs": 10, "batch_size": 4, "feature_scaling": "standard", "precision": "fp32"}
+    job = submitted(service, upload, shapes(6), sweep=sweep, **common)
+    events = []
+    with connect_sse(service, "GET", f"{JOBS}/{job}/events") as source:
+        events = [event.json()["data"] for event in source.iter_sse() if event.event == "message"]
+    done = service.get(f"{JOBS}/{job}").json()
+    assert done["status"] == "succeeded"
+    assert [trial["trial"] for trial in done["trials"]] == [0, 1, 2, 3]
+    assert done["sweep"] == sweep | {"weight_decay": None, "batch_size": None}
+    best = done["trials"][done["best_trial"]]
+    assert best["metrics"]["val_loss"] == min(trial["metrics"]["val_loss"] for trial in done["trials"])
+    assert all(trial["evaluation"]["accuracy"] is not None for trial in done["trials"])
+    assert done["evaluation"]["accuracy"] == best["evaluation"]["accuracy"]
+
+    metrics = service.get(f"{JOBS}/{job}/metrics").json()
+    assert metrics["series"] == metrics["trials"][done["best_trial"]]["series"]
+    streamed: dict[int, list[int]] = {}
+    for data in events:
+        for trial in data.get("trials", []):
+            streamed.setdefault(trial["trial"], []).extend(trial.get("series", {"step": []})["step"])
+    for trial in metrics["trials"]:
+        assert trial["series"]["train_loss"]["step"] == streamed[trial["trial"]] == list(range(1, 31))
+        assert len(trial["series"]["val_loss"]["step"]) == 10
+    rows = service.get(f"{JOBS}/{job}/metrics", params={"format": "csv"}).text.splitlines()
+    assert rows[0] == "series,step,value,trial"
+    assert len(rows) == 1 + 4 * (30 + 2 * 10)
+
+    chosen = {name: best["hyperparameters"][name] for name in sweep}
+    alone = submitted(service, upload, shapes(6), **common, **chosen)
+    ended(service, alone)
+    assert train_loss(service, alone)["value"] == pytest.approx(metrics["series"]["train_loss"]["value"], abs=1e-5)
+
+
+def test_the_features_of_known_images_are_counted_as_saved(service: httpx.Client, upload: Upload) -> None:
+    files = shapes(4, first=1300)
+    usage = [ended(service, submitted(service, upload, files, n_epochs=1))["usage"]["features"] for _ in range(2)]
+    assert [(of["hits"], of["misses"]) for of in usage] == [(0, 8), (8, 0)]
+    assert usage[1]["seconds_saved"] > 0
+    lines = dict(line.rsplit(" ", 1) for line in service.get("/metrics").text.splitlines() if line[0] != "#")
+    assert float(lines['headway_features_total{result="hit"}']) >= 8
+    assert float(lines['headway_features_total{result="miss"}']) >= 8
+    assert float(lines["headway_feature_seconds_saved_total"]) > 0
+
+
+def test_the_precision_is_resolved_by_the_first_claim_and_stands_in_the_job(
+    service: httpx.Client, upload: Upload
+) -> None:
+    (report,) = service.get("/v1/workers").json()["data"][0]["preflight"]
+    jobs = {asked: submitted(service, upload, shapes(4), n_epochs=1, precision=asked) for asked in ("auto", "bf16")}
+    assert ended(service, jobs["auto"])["precision"] == report["auto"]
+    assert ended(service, jobs["bf16"])["precision"] == "bf16"

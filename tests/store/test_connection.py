@@ -1,13 +1,16 @@
 """Which Redis is trusted with jobs, and what a reader is told when there is none."""
 
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from services.settings import Settings
 from services.store.connection import AWAY, connected, persistently, refusal_to_use
-from tests.conftest import running_valkey
+from tests.conftest import free_port, running_valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +28,19 @@ async def test_a_redis_that_may_evict_is_refused_by_the_name_of_the_setting(shor
     with running_valkey(short_folder / "evicts.sock", tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
         assert "maxmemory-policy noeviction" in (await refusal(url) or "")
         assert "allkeys-lru" in (await refusal(url, trusted=True) or "")
+
+
+@pytest.mark.parametrize("module", ["services.api", "services.reaper", "workers.main"])
+def test_no_process_starts_with_a_redis_that_may_evict(short_folder: Path, tmp_path: Path, module: str) -> None:
+    with running_valkey(short_folder / "evicts.sock", tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
+        config = Settings(data_dir=tmp_path, redis_url=url, weights="random:0", port=free_port())
+        command = [sys.executable, "-m", module]
+        done = subprocess.run(
+            command, env=config.as_environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert "maxmemory-policy noeviction" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_a_redis_without_persistence_is_refused_unless_it_is_trusted(short_folder: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from services.contract.events import CheckpointLine, CheckpointMetrics, Said
 from services.contract.ids import new_id
 from services.contract.transitions import Action, Status
 from services.store import keys
-from services.store.events import Point
+from services.store.events import Batch, Point
 from services.store.jobs import Record
-from services.store.leases import LEASE, Claim, Fenced
+from services.store.leases import LEASE, Claim, Fenced, Owner
 from services.store.store import Store
 from tests.conftest import owner, spec
 
@@ -61,7 +61,7 @@ async def put(store: Store, claim: Claim, number: int, step: int, **more: Any) -
 
 async def test_a_job_goes_from_queued_to_succeeded_and_its_ids_rise(store: Store) -> None:
     claim = await claimed(store)
-    await store.events.emit(claim, 1, [said("one"), said("two")], [Point("train_loss", 1, 0.5)], {})
+    await store.events.emit(claim, Batch(1, [said("one"), said("two")], [Point("train_loss", 1, 0.5)], last_step=1))
     await store.leases.finish(claim, "{}", "done", "{}")
     entries = await store.events.since(claim.job, "0-0", limit=100)
     assert [entry.event.message for entry in entries][2:] == ["one", "two", "done"]
@@ -96,7 +96,7 @@ Write = Callable[[Store, Claim], Awaitable[object]]
 
 WRITES: dict[str, Write] = {
     "renew": lambda store, claim: store.leases.renew(claim),
-    "emit": lambda store, claim: store.events.emit(claim, 1, [said("late")], [], {}),
+    "emit": lambda store, claim: store.events.emit(claim, Batch(1, [said("late")])),
     "checkpoint": lambda store, claim: put(store, claim, 7, 7),
     "finish": lambda store, claim: store.leases.finish(claim, "{}", "late", "{}"),
     "fail": lambda store, claim: store.leases.fail(claim, LossDiverged("late")),
@@ -151,10 +151,10 @@ async def test_a_claim_whose_reply_was_lost_is_the_same_claim(store: Store) -> N
 async def test_a_batch_is_taken_once_and_one_too_far_is_an_error(store: Store) -> None:
     claim = await claimed(store)
     for _ in range(2):
-        await store.events.emit(claim, 1, [said("one")], [Point("train_loss", 1, 0.5)], {})
+        await store.events.emit(claim, Batch(1, [said("one")], [Point("train_loss", 1, 0.5)], last_step=1))
     assert await store.events.points(claim.job) == [Point("train_loss", 1, 0.5)]
     with pytest.raises(ResponseError, match="batch 3 after 1"):
-        await store.events.emit(claim, 3, [], [], {})
+        await store.events.emit(claim, Batch(3))
 
 
 async def test_a_checkpoint_is_stored_once(store: Store) -> None:
@@ -278,7 +278,7 @@ async def test_a_paused_job_leaves_the_line_and_comes_back_to_its_place(store: S
 async def test_the_stream_is_capped_and_the_record_says_what_was_trimmed(store: Store) -> None:
     claim = await claimed(store)
     for batch in range(1, 12):
-        await store.events.emit(claim, batch, [said(f"{batch}.{i}") for i in range(1000)], [], {})
+        await store.events.emit(claim, Batch(batch, [said(f"{batch}.{i}") for i in range(1000)]))
     assert await store.redis.xlen(keys.events(claim.job)) == 10_000
     first = (await store.events.since(claim.job, "0-0", limit=1))[0]
     trimmed = (await record(store, claim.job)).trimmed_to
@@ -326,7 +326,7 @@ async def test_a_full_redis_refuses_new_jobs_and_checkpoints_and_nothing_else(st
         with pytest.raises(OutOfMemoryError):
             await put(store, claim, 0, 0)
         await store.leases.renew(claim)
-        await store.events.emit(claim, 1, [said("goes on")], [Point("train_loss", 1, 0.5)], {})
+        await store.events.emit(claim, Batch(1, [said("goes on")], [Point("train_loss", 1, 0.5)], last_step=1))
         await store.jobs.request(claim.job, Action.CANCEL)
         await store.leases.finish(claim, "{}", "done", "{}")
     finally:
@@ -337,17 +337,30 @@ async def test_a_full_redis_refuses_new_jobs_and_checkpoints_and_nothing_else(st
 async def test_a_forgotten_job_leaves_no_key(store: Store) -> None:
     claim = await claimed(store)
     await put(store, claim, 0, 0)
-    await store.events.emit(claim, 1, [said("x")], [Point("train_loss", 1, 0.5)], {})
+    await store.events.emit(claim, Batch(1, [said("x")], [Point("train_loss", 1, 0.5)], last_step=1))
     await store.leases.finish(claim, "{}", "done", "{}")
     await store.forget(await record(store, claim.job))
-    assert await store.redis.keys("*") == []
+    assert await store.redis.keys("*") == [keys.TOTALS.encode()]
 
 
 async def test_a_validation_is_known_to_have_been_told(store: Store) -> None:
     claim = await claimed(store)
     points = [Point("train_loss", 5, 0.5), Point("val_loss", 5, 0.4), Point("val_accuracy", 5, 0.9)]
-    await store.events.emit(claim, 1, [], points, {})
+    await store.events.emit(claim, Batch(1, points=points, latest={"last_val_step": "5"}, last_step=5))
     await store.leases.release(claim, "released", "drained", counts=False)
     again = await store.leases.claim(claim.job, owner())
     assert again is not None
     assert (again.last_step, again.last_val_step) == (5, 5)
+
+
+async def test_auto_is_resolved_once_and_another_worker_may_go_on_if_it_can(store: Store) -> None:
+    await store.jobs.create(id := new_id("ftjob"), "local", spec(precision="auto"))
+    native = Owner("a", "cpu", lambda _: "w", ("fp32", "bf16"), "bf16")
+    first = await store.leases.claim(id, native)
+    assert first is not None
+    assert first.precision == "bf16"
+    await store.leases.release(first, "released", "drained", counts=False)
+    assert await store.leases.claim(id, Owner("b", "cpu", lambda _: "w", ("fp32",), "fp32")) is None
+    slower = await store.leases.claim(id, Owner("c", "cpu", lambda _: "w", ("fp32", "bf16"), "fp32"))
+    assert slower is not None
+    assert slower.precision == "bf16"

@@ -32,7 +32,7 @@ from services.contract.ids import new_id
 from services.contract.transitions import ENDED, HANDED_BACK, OWNED, REQUESTS, Action, Status
 from services.settings import Settings
 from services.store import keys
-from services.store.events import Point
+from services.store.events import Batch, Point
 from services.store.leases import LEASE, Claim, Fenced
 from services.store.scripts import LOSSES_CAP
 from services.store.store import open_store
@@ -120,10 +120,9 @@ class Life(RuleBasedStateMachine):
         step = len(model.steps) + 1
         attempt.batch += 1
         for _ in range(repeats):
-            call = self.store.events.emit(
-                attempt.claim, attempt.batch, [Said(created_at=0, message="m")], [Point("train_loss", step, 0.5)], {}
-            )
-            owned = self._writes(attempt, call)
+            said, points = [Said(created_at=0, message="m")], [Point("train_loss", step, 0.5)]
+            batch = Batch(attempt.batch, said, points, last_step=step)
+            owned = self._writes(attempt, self.store.events.emit(attempt.claim, batch))
         if owned:
             model.steps.append(step)
 

@@ -14,6 +14,7 @@ from services.settings import Settings
 from services.store import keys
 from services.store.leases import LEASE
 from services.store.store import Store
+from services.store.workers import Drain
 from tests.conftest import owner, spec
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,21 @@ async def test_a_hint_that_is_missing_on_two_passes_is_published_again_and_no_mo
     assert await store.redis.llen("train") == 3
 
 
+async def test_a_lost_job_is_said_at_once_and_one_that_ends_so_leaves_no_half_made_model(
+    store: Store, settings: Settings
+) -> None:
+    lost, cancelled = await created(store), await created(store)
+    for id in (lost, cancelled):
+        await store.leases.claim(id, owner())
+        store.files.bytes.put(f"local/models/{id}/1/model.pt", b"half")
+    await store.jobs.request(cancelled, Action.CANCEL)
+    await Reaper(store, settings).one_pass(shift=LEASE + 1)
+    assert await store.redis.llen("train.cpu") == 1
+    assert await status(store, cancelled) is Status.CANCELLED
+    assert not store.files.bytes.path(f"local/models/{cancelled}").exists()
+    assert store.files.bytes.path(f"local/models/{lost}").exists()
+
+
 async def test_an_ended_job_goes_with_its_model_after_its_time(store: Store, settings: Settings) -> None:
     old, kept = await created(store), await created(store)
     for id in (old, kept):
@@ -84,13 +100,20 @@ async def test_a_full_redis_stops_neither_the_reaper_nor_a_heartbeat(store: Stor
     try:
         assert await reaper._is_my_turn()
         await reaper.one_pass(shift=LEASE + 1)
-        assert await store.workers.report(worker("w")) is False
+        assert await store.workers.report(worker("w")) is Drain.NO
         assert await store.workers.ask_to_drain("w")
-        assert await store.workers.report(worker("w")) is True
+        assert await store.workers.report(worker("w")) is Drain.NOW
     finally:
         await store.redis.config_set("maxmemory", "0")
     assert await status(store, id) is Status.QUEUED
     assert not await store.workers.ask_to_drain("nobody")
+
+
+async def test_a_wish_to_end_at_once_outlives_one_to_end_after_the_job(store: Store) -> None:
+    await store.workers.report(worker("w"))
+    for asked, wished in [(Drain.AFTER_JOB,) * 2, (Drain.NOW,) * 2, (Drain.AFTER_JOB, Drain.NOW)]:
+        assert await store.workers.ask_to_drain("w", asked)
+        assert await store.workers.report(worker("w")) is wished
 
 
 def worker(id: str) -> Worker:

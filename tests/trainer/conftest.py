@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from services.contract.dataset import write_index
 from services.contract.events import LINE, Line
 from services.contract.spec import ArchivePaths, TrainerSpec
-from services.store.archives import list_archive
-from workers.trainer import backbone, dataset, features
+from tests.trainers import PREPARED, indexed, spec_of
+from workers.trainer import dataset
+from workers.trainer.backbone import Backbone
 from workers.trainer.evaluate import Table
+from workers.trainer.pipeline import extract
 
 DIGITS = Path(__file__).parents[2] / "services" / "client" / "sample" / "digits.zip"
 
@@ -24,11 +25,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], Archi
     """An archive with its index, as the API leaves them."""
 
     def archive(content: bytes) -> ArchivePaths:
-        folder = tmp_path_factory.mktemp("archive")
-        (folder / "data").write_bytes(content)
-        listing = list_archive(folder / "data")
-        write_index(listing.images, folder / "index")
-        return ArchivePaths(data=str(listing.data), index=str(folder / "index"))
+        return indexed(content, tmp_path_factory.mktemp("archive"))
 
     return archive
 
@@ -38,40 +35,27 @@ def trainer_spec(features_dir: Path, tmp_path: Path) -> Callable[..., TrainerSpe
     def trainer_spec(training: ArchivePaths, **changes: Any) -> TrainerSpec:
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
-        fields: dict[str, Any] = {
-            "job": "ftjob-test",
-            "tenant": "local",
-            "training": training,
-            "labels": ["circle", "square"],
-            "num_labels": 2,
-            "weights": "random:0",
-            "cache": str(features_dir),
-            "out": str(out),
-        }
-        return TrainerSpec.model_validate(fields | changes)
+        return spec_of(training, **{"cache": str(features_dir), "out": str(out)} | changes)
 
     return trainer_spec
 
 
 @pytest.fixture(scope="session")
-def random_backbone() -> torch.nn.Module:
-    return backbone.load("random:0")
+def random_backbone() -> Backbone:
+    return Backbone(PREPARED)
 
 
 @pytest.fixture(scope="session")
-def digits(archive: Callable[[bytes], ArchivePaths], features_dir: Path, random_backbone: torch.nn.Module) -> Table:
+def digits(archive: Callable[[bytes], ArchivePaths], random_backbone: Backbone) -> Table:
     """The features of 100 digits on a random backbone, in path order."""
     paths = archive(DIGITS.read_bytes())
     spec = TrainerSpec(
         job="", tenant="local", training=paths, labels=[str(d) for d in range(10)], num_labels=10, cache="", out=""
     )
     examples = dataset.load(spec.model_copy(update={"split": 0.0})).train[::4]
-    sha256 = backbone.weights_sha256(random_backbone)
-    cache = features.FeatureCache(features.cache_folder(features_dir, "local", sha256, "fp32"))
-    features.extract(examples, random_backbone, torch.device("cpu"), cache, each=lambda batch: None)
-    keys = [example.key for example in examples]
+    rows = torch.cat([batch.rows for batch in extract(examples, random_backbone)])
     labels = torch.tensor([example.label for example in examples])
-    return Table(cache.gather(keys), labels, torch.ones(len(keys), dtype=torch.bool))
+    return Table(rows, labels, torch.ones(len(labels), dtype=torch.bool))
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ def test_the_cpu_passes_every_check() -> None:
     report = preflight.preflight("cpu")
     assert report["ok"], report
     assert len(report["checks"]) == 4
+    assert report["auto"] in report["precisions"]
+    assert report["precisions"]["fp32"] > 0.99999
 
 
 def test_a_missing_device_says_so_and_is_not_ok() -> None:

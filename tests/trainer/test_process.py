@@ -34,8 +34,30 @@ def started(spec: TrainerSpec, *arguments: str) -> "subprocess.Popen[str]":
     return process
 
 
+def stopped_at_the_first_metrics(spec: TrainerSpec) -> list[Any]:
+    """What it said until it had stopped."""
+    process = started(spec)
+    assert process.stdout is not None
+    heard: list[str] = []
+    while not (heard and LINE.validate_json(heard[-1]).type == "metrics"):
+        heard.append(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    heard += process.communicate(timeout=60)[0].splitlines()
+    assert process.returncode == 75
+    return [LINE.validate_json(line) for line in heard]
+
+
+def from_checkpoint(spec: TrainerSpec, stop: Any) -> TrainerSpec:
+    return spec.model_copy(update={"resume": str(Path(spec.out) / stop.path), "next_checkpoint": stop.number + 1})
+
+
 def losses(lines: list[Any]) -> list[tuple[int, float]]:
-    return [pair for line in lines if line.type == "metrics" for pair in zip(line.step, line.train_loss, strict=True)]
+    packs = [pack for line in lines if line.type == "metrics" for pack in line.steps]
+    return [pair for pack in packs for pair in zip(pack.step, pack.train_loss[0], strict=True)]
+
+
+def validations(lines: list[Any]) -> list[float]:
+    return [one.val_accuracy for line in lines if line.type == "metrics" for one in line.validations]
 
 
 def failure(lines: list[Any]) -> Any:
@@ -77,22 +99,12 @@ def test_stopped_anywhere_and_resumed_it_reports_what_it_would_have_reported(
     hyperparameters = {"n_epochs": 2000, "batch_size": 5, "learning_rate": 1e-3}
     spec = trainer_spec(archive(zipped(shapes(6))), hyperparameters=hyperparameters, feature_scaling=scaling)
     undisturbed = run_trainer(spec)
-    process = started(spec)
-    assert process.stdout is not None
-    heard: list[str] = []
-    while not (heard and LINE.validate_json(heard[-1]).type == "metrics"):
-        heard.append(process.stdout.readline())
-    process.send_signal(signal.SIGTERM)
-    heard += process.communicate(timeout=60)[0].splitlines()
-    assert process.returncode == 75
-    first = [LINE.validate_json(line) for line in heard]
+    first = stopped_at_the_first_metrics(spec)
     stop = first[-1]
     assert stop.type == "checkpoint"
     assert 0 < stop.metrics.step < len(losses(undisturbed))
 
-    resumed = run_trainer(
-        spec.model_copy(update={"resume": str(Path(spec.out) / stop.path), "next_checkpoint": stop.number + 1})
-    )
+    resumed = run_trainer(from_checkpoint(spec, stop))
     assert losses(resumed)[0][0] == stop.metrics.step + 1
     assert dict(losses(first) + losses(resumed)) == pytest.approx(dict(losses(undisturbed)), abs=1e-6)
     assert resumed[-1].best == undisturbed[-1].best
@@ -140,13 +152,123 @@ def test_early_stopping_ends_early_and_keeps_the_best_head(
     hyperparameters = {"n_epochs": 500, "learning_rate": 1e-4}
     spec = trainer_spec(archive(zipped(shapes(6))), early_stopping=stopping, hyperparameters=hyperparameters)
     lines = run_trainer(spec)
-    validations = [line.val_accuracy for line in lines if line.type == "metrics" and line.val_accuracy is not None]
-    assert len(validations) < 500
+    found = validations(lines)
+    assert len(found) < 500
     best = lines[-1].best
-    assert best.val_accuracy == max(validations)
-    assert len(validations) == best.epoch + 2
+    assert best.val_accuracy == max(found)
+    assert len(found) == best.epoch + 2
     evaluation = next(line.evaluation for line in lines if line.type == "evaluation")
     assert evaluation.accuracy == best.val_accuracy
+
+
+def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_the_same(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
+    spec = trainer_spec(archive(zipped(shapes(60, first=1000))), hyperparameters=hyperparameters)
+    cold, warm = run_trainer(spec), run_trainer(spec)
+    types = [line.type for line in cold]
+    assert types.index("metrics") < types.index("features")
+    percents = [line.progress.percent for line in cold if line.type in ("phase", "metrics")]
+    assert percents == sorted(percents)
+    assert losses(cold) == losses(warm)
+    found = [next(line for line in lines if line.type == "features") for lines in (cold, warm)]
+    assert [(line.hits, line.misses) for line in found] == [(0, 120), (120, 0)]
+    assert found[0].seconds_saved == 0 < found[1].seconds_saved
+
+
+def test_a_stop_while_it_learns_from_arriving_features_resumes_on_the_same_curve(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
+) -> None:
+    hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
+    training = archive(zipped(shapes(60, first=1100)))
+    spec = trainer_spec(training, hyperparameters=hyperparameters, cache=str(tmp_path / "cold"))
+    first = stopped_at_the_first_metrics(spec)
+    stop = next(line for line in reversed(first) if line.type == "checkpoint")
+    assert stop.metrics.step == len(losses(first)) > 0
+    assert "features" not in [line.type for line in first], "it was stopped too late to show anything"
+    resumed = run_trainer(from_checkpoint(spec, stop))
+    undisturbed = run_trainer(spec)
+    assert dict(losses(first) + losses(resumed)) == pytest.approx(dict(losses(undisturbed)), abs=1e-6)
+
+
+def test_the_same_images_in_another_archive_order_and_split_need_no_second_pass(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    files = shapes(8, first=1200)
+    run_trainer(trainer_spec(archive(zipped(files)), hyperparameters={"n_epochs": 1}))
+    moved = {f"train/{path.split('/')[0]}/x{99 - i}.png": files[path] for i, path in enumerate(sorted(files))}
+    lines = run_trainer(trainer_spec(archive(zipped(moved)), split=0.5, seed=9, hyperparameters={"n_epochs": 1}))
+    found = next(line for line in lines if line.type == "features")
+    assert (found.hits, found.misses) == (16, 0)
+
+
+def test_a_sweep_tells_every_trial_and_exports_the_best(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    sweep = {"learning_rate": [1e-5, 1e-2], "batch_size": [4, 8]}
+    training = archive(zipped(shapes(10)))
+    common: dict[str, Any] = {"feature_scaling": "standard", "seed": 4}
+    lines = run_trainer(trainer_spec(training, sweep=sweep, **common))
+    told = next(line for line in lines if line.type == "evaluation")
+    assert [trial.trial for trial in told.trials] == [0, 1, 2, 3]
+    assert [trial.status for trial in told.trials] == ["done"] * 4
+    assert all(trial.evaluation and trial.evaluation.labels and not trial.evaluation.confusion for trial in told.trials)
+    (best,) = [trial for trial in told.trials if trial.leads]
+    assert best.metrics.val_loss == min(trial.metrics.val_loss for trial in told.trials)
+    assert told.evaluation.loss == best.evaluation.loss
+    assert told.evaluation.confusion
+    packs = [pack for line in lines if line.type == "metrics" for pack in line.steps]
+    assert sorted(at for pack in packs for at in pack.at) == list(range(1, 61))  # 10 epochs of 4 and of 2 batches
+
+    head = load_file(Path(trainer_spec(training).out) / lines[-1].exports["safetensors"])
+    alone = run_trainer(trainer_spec(training, hyperparameters=best.hyperparameters, **common))
+    single = load_file(Path(trainer_spec(training).out) / alone[-1].exports["safetensors"])
+    assert torch.allclose(head["fc.weight"], single["fc.weight"], atol=1e-5)
+    assert lines[-1].manifest["hyperparameters"] == best.hyperparameters.model_dump()
+
+
+def test_a_sweep_stopped_in_the_middle_resumes_every_trial(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    sweep = {"learning_rate": [1e-4, 1e-3], "batch_size": [4, 5]}
+    common: dict[str, Any] = {"sweep": sweep, "early_stopping": {"patience": 700}}
+    spec = trainer_spec(archive(zipped(shapes(6))), hyperparameters={"n_epochs": 1500}, **common)
+    undisturbed = run_trainer(spec)
+    first = stopped_at_the_first_metrics(spec)
+    stop = first[-1]
+    resumed = run_trainer(from_checkpoint(spec, stop))
+    assert trial_losses(first + resumed) == pytest.approx(trial_losses(undisturbed), abs=1e-6)
+    ends = [next(line for line in lines if line.type == "evaluation").trials for lines in (resumed, undisturbed)]
+    assert ends[0] == ends[1]
+
+
+def trial_losses(lines: list[Any]) -> dict[tuple[int, int], float]:
+    return {
+        (trial, step): loss
+        for line in lines
+        if line.type == "metrics"
+        for pack in line.steps
+        for trial, series in zip(pack.trials, pack.train_loss, strict=True)
+        for step, loss in zip(pack.step, series, strict=True)
+    }
+
+
+def test_what_is_held_out_is_there_after_the_first_epoch(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    files = {
+        f"{part}/{path}": content
+        for part in ("train", "val", "test")
+        for path, content in shapes(4, first=1400).items()
+    }
+    more = {f"test/circle/{i}.png": content for i, content in enumerate(shapes(3, ("circle",), first=1500).values())}
+    lines = run_trainer(trainer_spec(archive(zipped(files | more)), hyperparameters={"n_epochs": 5}))
+    told = [line.progress for line in lines if line.type == "metrics"]
+    assert told[-1].phase == "training"
+    assert next(line for line in lines if line.type == "evaluation").evaluation.images == 11
+    features = next(line for line in lines if line.type == "features")
+    assert (features.hits, features.misses) == (0, 11)  # three splits share eight images
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,201 @@
+"""A house whose parts can be killed: Valkey, API, reaper and workers, each with a line of its own to Valkey."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from httpx_sse import ServerSentEvent, SSEError, connect_sse
+
+from services.settings import Settings
+from services.store import embedded
+from tests.chaos.line import Line
+from tests.conftest import free_port
+from tests.jobs import JOBS, look_if_up
+from tests.processes import alive, trainers_of
+from tests.waiting import wait_until
+
+WITHIN = 60.0  # seconds for a worker's preflight, on a busy machine
+
+
+class Part:
+    """A process that can be stopped, killed and started again; its log goes on over all of its lives."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self.name, self.log = name, log
+        self._command, self._environment = command, environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    def send(self, signum: signal.Signals) -> None:
+        if self.is_alive:
+            os.kill(self.pid, signum)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        assert self._process is not None
+        status = self._process.wait(seconds)
+        self._process.communicate()  # which closes the tether
+        return status
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.wait()
+
+
+class House:
+    """All parts; `with House.built(…) as house`."""
+
+    def __init__(self, folder: Path, cache: Path, log: Path, *, workers: int) -> None:
+        self.folder = folder
+        self.socket = folder / "valkey.sock"
+        (folder / "valkey").mkdir()
+        self.settings = Settings(
+            data_dir=folder / "data",
+            cache_dir=cache,
+            weights="random:0",
+            port=free_port(),
+            spare_memory=0,  # its seconds of import would slow what is being killed
+        )
+        self.store = Part("store", embedded.arguments(folder / "valkey", self.socket), os.environ, log / "store.log")
+        names = ["api", "reaper", *(f"worker-{number}" for number in range(1, workers + 1))]
+        self.lines = {name: Line(self.socket) for name in names}
+        self.api = self._part("api", "services.api", log)
+        self.reaper = self._part("reaper", "services.reaper", log)
+        self.workers = [self._part(name, "workers.main", log) for name in names[2:]]
+        self.redis: Any = redis.Redis.from_url(f"unix://{self.socket}", decode_responses=True)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
+
+    @classmethod
+    @contextmanager
+    def built(cls, cache: Path, log: Path, *, workers: int = 2) -> Iterator["House"]:
+        folder = Path(tempfile.mkdtemp(prefix="headway-chaos-"))  # a socket's path must be short
+        house = cls(folder, cache, log, workers=workers)
+        try:
+            house.heal()
+            yield house
+        finally:
+            house.tear_down()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def parts(self) -> list[Part]:
+        return [self.store, self.api, self.reaper, *self.workers]
+
+    def heal(self) -> None:
+        """Everything runs and can reach everything."""
+        for line in self.lines.values():
+            line.mend()
+        for part in self.parts:
+            part.send(signal.SIGCONT)
+            if not part.is_alive:
+                part.start()
+        wait_until(lambda: embedded.answers(self.socket))
+        self.redis.config_set("maxmemory", 0)
+        wait_until(self.is_ready)
+        wait_until(lambda: {part.pid for part in self.workers} <= self._working(), seconds=WITHIN)
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self.client.get("/readyz").status_code == 200
+        return False
+
+    def worker_of(self, job: str) -> Part:
+        """The worker that runs `job`."""
+        name = self.redis.hget(f"headway:job:{job}", "worker")
+        return next(part for part in self.workers if f"-{part.pid}-" in name)
+
+    def line_of(self, part: Part) -> Line:
+        return self.lines[part.name]
+
+    def trainers(self) -> list[int]:
+        return [pid for part in self.workers if part.is_alive for pid in trainers_of(part.pid)]
+
+    def look(self, job: str) -> dict[str, Any]:
+        return look_if_up(self.client, job)
+
+    def followed(self, job: str, over: threading.Event) -> Iterator[ServerSentEvent]:
+        """A job's events as a browser hears them: cut off, it comes back with the last id that it heard."""
+        url, last = f"http://127.0.0.1:{self.settings.port}{JOBS}/{job}/events", None
+        while not over.is_set():
+            with (
+                contextlib.suppress(httpx.HTTPError, SSEError),
+                httpx.Client(timeout=30) as client,
+                connect_sse(client, "GET", url, headers={"Last-Event-ID": last} if last else {}) as source,
+            ):
+                if source.response.status_code in (204, 404):
+                    return
+                for event in source.iter_sse():
+                    if event.event == "done":
+                        return
+                    if event.event == "message":
+                        last = event.id
+                        yield event
+            time.sleep(0.5)
+
+    def tear_down(self) -> None:
+        """In order, and whatever state the parts are in; AssertionError if one does not end in time."""
+        trainers = self.trainers()
+        with contextlib.ExitStack() as last:
+            last.callback(self.client.close)
+            last.callback(self.redis.close)
+            for part in self.parts:
+                last.callback(self._stop, part)
+            for line in self.lines.values():
+                line.mend()
+            for part in (*self.workers, self.reaper, self.api):
+                part.send(signal.SIGCONT)
+                part.send(signal.SIGTERM)
+                if part.is_alive:
+                    part.wait(30)
+        for line in self.lines.values():
+            line.close()
+        wait_until(lambda: not any(alive(pid) for pid in trainers))
+
+    # --- within --------------------------------------------------------------------------------------------------
+
+    def _part(self, name: str, module: str, log: Path) -> Part:
+        settings = self.settings.model_copy(update={"redis_url": self.lines[name].url})
+        command = [sys.executable, "-m", module, "--tethered"]
+        return Part(name, command, settings.as_environment(), log / f"{name}.log")
+
+    def _working(self) -> set[int]:
+        with contextlib.suppress(httpx.TransportError):
+            answer = self.client.get("/v1/workers")
+            return {worker["pid"] for worker in answer.json()["data"]} if answer.status_code == 200 else set()
+        return set()
+
+    @staticmethod
+    def _stop(part: Part) -> None:
+        with contextlib.suppress(ProcessLookupError, AssertionError):
+            os.killpg(part.pid, signal.SIGKILL)
+            part.wait()
