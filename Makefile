@@ -2,23 +2,30 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Many tests wait for seconds that the design names: side by side they need cores to spare.
+JOBS ?= 0
+MINUTES ?= 1
+SEED ?= 0
 # PyTorch's CPU-only builds are some 5 GB smaller: give the index that pytorch.org's "Get started" names for them.
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.txt \
   $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help install up test lint format types bench lock
+.PHONY: help install up test containers lint format types bench chaos lock
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: .venv/.dev ## a virtual environment with everything, tests and linters too
 
 up: .venv/.run ## run Headway here and train a first classifier (ARGS=--exit-after-sample, ARGS="--port 9000", …)
 	@$(BIN)/headway up --sample $(ARGS)
 
-test: .venv/.dev ## all tests (ARGS="-k sweep", …)
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/.dev ## all tests that need no Docker (ARGS="-k sweep"; JOBS=4 where there are eight cores)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+containers: .venv/.dev ## the tests of the images and of the compose stack: needs Docker with compose
+	@$(BIN)/python -m pytest -m containers tests/containers $(ARGS)
 
 lint: .venv/.dev ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -31,6 +38,9 @@ types: .venv/.dev ## mypy, strict
 
 bench: .venv/.dev ## measure: interleaved runs, medians, hardware and versions
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+chaos: .venv/.dev ## a soak: jobs in a house where something is always killed, cut or full (MINUTES=30 SEED=7)
+	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --seed $(SEED)
 
 lock: .venv/.dev ## write requirements.txt anew, for every platform
 	@$(BIN)/python -m pip install -q uv && $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
@@ -48,4 +58,4 @@ lock: .venv/.dev ## write requirements.txt anew, for every platform
 	@$(PIP) -e '.[worker]' && touch $@
 
 .venv/.dev: .venv/.run
-	@$(PIP) -q -e '.[worker,dev]' && touch $@
+	@$(PIP) -q -e '.[worker,compose,dev]' && touch $@
