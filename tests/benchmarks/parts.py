@@ -17,18 +17,19 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from services.contract.spec import Hyperparameters, TrainerSpec
+from tests.benchmarks.place import Place
 from tests.drawing import zipped
-from tests.trainers import PREPARED, indexed
+from tests.trainers import indexed
 from workers.trainer import checkpoint, dataset, head
-from workers.trainer.backbone import Backbone
+from workers.trainer.backbone import Backbone, load
 from workers.trainer.evaluate import Table
 from workers.trainer.images import TRANSFORMS, normalised, pixels
-from workers.trainer.pipeline import extract
+from workers.trainer.pipeline import BATCH, extract
 from workers.trainer.report import Report
 from workers.trainer.train import Training
 
 Figures = dict[str, list[float]]
-BATCH = 32
+Ways = dict[str, Callable[[], object]]
 
 
 def note(found: Figures, name: str, value: float) -> None:
@@ -48,7 +49,7 @@ def photos(count: int, first: int = 0) -> dict[str, bytes]:
     return found
 
 
-def decoding(runs: int) -> Figures:
+def decoding(place: Place) -> Figures:
     """An image from JPEG to pixels, on one core."""
     contents = list(photos(48).values())
     torch.set_num_threads(1)
@@ -61,32 +62,33 @@ def decoding(runs: int) -> Figures:
         for content in contents:
             pixels(content)
 
-    found = _in_turns(runs, {"plain": plain, "ours": ours}, per=len(contents))
+    found = _in_turns(place.runs, {"plain": plain, "ours": ours}, per=len(contents))
     torch.set_num_threads(os.cpu_count() or 1)
     return _named("decode", found, unit="img/s a core")
 
 
-def forward(runs: int) -> Figures:
-    """A batch of 32 through the backbone, fp32."""
-    body = Backbone(PREPARED)
-    images = torch.randint(0, 256, (BATCH, 3, 224, 224), dtype=torch.uint8)
-    floats = normalised(images)
+def forward(place: Place) -> Figures:
+    """A batch through the backbone and back: eager in fp32; ours, and in the precision that "auto" takes."""
+    device = torch.device(place.device)
+    images = torch.randint(0, 256, (BATCH[device.type], 3, 224, 224), dtype=torch.uint8)
+    floats, network = normalised(images), load("random:0").to(device)
 
     def plain() -> None:
         with torch.inference_mode():
-            body.network(floats)
+            network(floats.to(device)).cpu()
 
-    def ours() -> None:
-        body.extract(images)
+    ways: Ways = {"plain": plain}
+    for precision in ("fp32", *place.fast):
+        ways[f"ours in {precision}"] = partial(Backbone(place.prepared(precision)).extract, images)
+    return _named("forward", _in_turns(place.runs, ways, per=len(images)), unit="img/s")
 
-    found = _in_turns(runs, {"plain": plain, "ours": ours}, per=BATCH)
-    return _named("forward", found, unit="img/s")
 
-
-def pipeline(runs: int) -> Figures:
+def pipeline(place: Place) -> Figures:
     """Archive to features, against its parts: 1 / (1 / decode + 1 / forward), all of them on all cores."""
-    files, body = photos(128), Backbone(PREPARED)
-    slot = torch.zeros(BATCH, 3, 224, 224, dtype=torch.uint8).to(memory_format=torch.channels_last)
+    body = Backbone(place.prepared())
+    batch = BATCH[body.device.type]
+    files = photos(4 * batch)
+    slot = torch.zeros(batch, 3, 224, 224, dtype=torch.uint8).to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as name:
         spec = TrainerSpec(
             job="",
@@ -104,14 +106,14 @@ def pipeline(runs: int) -> Figures:
                 list(pool.map(lambda example: pixels(example.read()), examples))
 
             def passes() -> None:
-                for _ in range(len(examples) // BATCH):
+                for _ in range(len(examples) // batch):
                     body.extract(slot)
 
             def both() -> None:
                 for _ in extract(examples, body):
                     pass
 
-            found = _in_turns(runs, {"decode": decode, "forward": passes, "both": both}, per=len(examples))
+            found = _in_turns(place.runs, {"decode": decode, "forward": passes, "both": both}, per=len(examples))
     bound = [1 / (1 / d + 1 / f) for d, f in zip(found["decode"], found["forward"], strict=True)]
     return {
         "pipeline, img/s": found["both"],
@@ -119,7 +121,7 @@ def pipeline(runs: int) -> Figures:
     }
 
 
-def head_step(runs: int) -> Figures:
+def head_step(place: Place) -> Figures:
     """A step of the head at batch 64, 10 labels: DataLoader, autograd and SGD; and ours, for 1 and 16 heads."""
     n, labels, batch = 2048, 10, 64
     table = _random_table(n, labels)
@@ -144,13 +146,13 @@ def head_step(runs: int) -> Figures:
 
         return epoch
 
-    ways = {
+    ways: Ways = {
         "plain": plain,
         "ours": ours(1),
         "ours, 16 heads": ours(16),
         "torch, fused": lambda: _torch_epoch(table, labels, batch),
     }
-    rates = _in_turns(runs, ways, per=n // batch)  # steps a second
+    rates = _in_turns(place.runs, ways, per=n // batch)  # steps a second
     found = {f"head step, {name}, µs": [1e6 / rate for rate in values] for name, values in rates.items()}
     return found | {"head step, plain / ours": _ratio(rates["ours"], rates["plain"])}
 
@@ -171,10 +173,10 @@ def _torch_epoch(table: Table, labels: int, batch: int) -> None:
                 parameter.sub_(moment.mul_(0.9).add_(gradient), alpha=1e-3)
 
 
-def streaming(runs: int) -> Figures:
+def streaming(place: Place) -> Figures:
     """Training 25 epochs on 3,000 images' features, told as jobs tell it, and in silence."""
-    ways = {"told": lambda: _train(Report(io.StringIO())), "silent": lambda: _train(Silence(io.StringIO()))}
-    rates = _in_turns(runs, ways, per=1)
+    ways: Ways = {"told": lambda: _train(Report(io.StringIO())), "silent": lambda: _train(Silence(io.StringIO()))}
+    rates = _in_turns(place.runs, ways, per=1)
     return {"streaming, told / silent": _ratio(rates["silent"], rates["told"])}
 
 
@@ -210,12 +212,12 @@ def _train(report: Report, *, labels: int = 10, trials: int = 1, epochs: int = 2
         report.close()
 
 
-def heads_grow(runs: int) -> Figures:
+def heads_grow(place: Place) -> Figures:
     """Ten epochs on 3,000 images' features: from 1 to 64 trials of 10 labels, from 2 to 1,000 labels."""
     found: Figures = {}
     for trials, labels in ((1, 10), (4, 10), (16, 10), (64, 10), (1, 2), (1, 100), (1, 1000)):
         train = partial(_train, trials=trials, labels=labels, epochs=10)
-        seconds = [_seconds(partial(train, Report(io.StringIO()))) for _ in range(runs)]
+        seconds = [_seconds(partial(train, Report(io.StringIO()))) for _ in range(place.runs)]
         found[f"10 epochs of 3,000 features, {trials} trials of {labels} labels, s"] = seconds
     return found
 
@@ -226,7 +228,7 @@ def _random_table(n: int, labels: int) -> Table:
     return Table(features, torch.randint(labels, (n,), generator=generator), torch.ones(n, dtype=torch.bool))
 
 
-def _in_turns(runs: int, ways: dict[str, Callable[[], None]], *, per: int) -> Figures:
+def _in_turns(runs: int, ways: Ways, *, per: int) -> Figures:
     """How many a second, of `per` in each call; once each to warm up, then in turns."""
     for way in ways.values():
         way()
@@ -237,7 +239,7 @@ def _in_turns(runs: int, ways: dict[str, Callable[[], None]], *, per: int) -> Fi
     return found
 
 
-def _seconds(way: Callable[[], None]) -> float:
+def _seconds(way: Callable[[], object]) -> float:
     began = time.perf_counter()
     way()
     return time.perf_counter() - began
@@ -245,7 +247,8 @@ def _seconds(way: Callable[[], None]) -> float:
 
 def _named(part: str, found: Figures, *, unit: str) -> Figures:
     named = {f"{part}, {way}, {unit}": values for way, values in found.items()}
-    return named | {f"{part}, ours / plain": _ratio(found["ours"], found["plain"])}
+    ratios = {f"{part}, {way} / plain": _ratio(found[way], found["plain"]) for way in found if way != "plain"}
+    return named | ratios
 
 
 def _ratio(above: list[float], below: list[float]) -> list[float]:

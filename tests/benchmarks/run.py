@@ -3,6 +3,7 @@
 make bench                                        all of it, n = 5: half an hour on two slow cores
 make bench ARGS="--runs 3 --only forward,decoding --out bench.json"
 make bench ARGS="--only images --images 300,3000,30000"
+make bench ARGS="--device cuda:0 --photos 4096"   what is fast needs more to do
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import psutil
+import torch
 from httpx_sse import connect_sse
 from rich.console import Console
 from rich.table import Table
@@ -28,11 +30,13 @@ from services.client import stack
 from services.settings import Settings
 from tests.benchmarks import echo, jobs, parts
 from tests.benchmarks.parts import Figures, note
+from tests.benchmarks.place import Place
 from tests.conftest import free_port, running_api, running_valkey
 from tests.drawing import shapes, zipped
 from tests.processes import trainers_of
 from tests.trainers import is_idle
 from tests.waiting import wait_until
+from workers.trainer.device import describe
 
 IMAGES = 20  # a job's, of each of two labels
 console = Console()
@@ -57,6 +61,7 @@ BARS = [
     Bar("tutorial / cold job, 1 epochs", 1.5, 1.9),
     Bar("tutorial / cold job, 10 epochs", 14, 18),
     Bar("tutorial / cold job, 25 epochs", 33, 45),
+    Bar("tutorial / cold job, 10 epochs in bf16", 26, 36),
     Bar("tutorial / job on known images, 25 epochs", 500, 3000),
     Bar("pipeline / (decode and forward one after another)", 0.85, 0.95),
     Bar("head step, plain / ours", 6, 10),
@@ -72,24 +77,26 @@ BARS = [
 def main() -> None:
     options = _options()
     figures: Figures = {}
+    place = Place(options.runs, options.device, options.photos)
     for measure in _measures(options):
         console.print(f"[dim]{(measure.__doc__ or '').splitlines()[0]}[/]", highlight=False)
-        figures |= measure(options.runs)
+        figures |= measure(place)
     for count in options.images if not options.only or "images" in options.only else ():
-        figures |= jobs.images_grow(count)
-    report = {"hardware": hardware(), "runs": options.runs, "figures": {n: summary(v) for n, v in figures.items()}}
+        figures |= jobs.images_grow(place, count)
+    summaries = {name: summary(values) for name, values in figures.items()}
+    report = {"hardware": hardware(options.device), "runs": options.runs, "figures": summaries}
     show(report)
     if options.out:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def api_cost(runs: int) -> dict[str, list[float]]:
+def api_cost(place: Place) -> Figures:
     """An API process: from its start to its first answer, and its memory then."""
     starts, memory = [], []
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
         folder = Path(name)
         with running_valkey(folder / "valkey.sock", folder) as url:
-            for _ in range(runs):
+            for _ in range(place.runs):
                 settings = Settings(data_dir=folder, redis_url=url, port=free_port())
                 began = time.monotonic()
                 with running_api(settings) as client:
@@ -104,7 +111,7 @@ def _memory_of(module: str, client: httpx.Client) -> float:
     return float(next(c.memory_info().rss for c in children if module in " ".join(c.cmdline())))
 
 
-def first_loss(runs: int) -> Figures:
+def first_loss(place: Place) -> Figures:
     """A warm worker with a spare: from submission to running, first loss and model, on new images and on known ones."""
     found: Figures = {}
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
@@ -112,7 +119,8 @@ def first_loss(runs: int) -> Figures:
         with (
             running_valkey(folder / "valkey.sock", folder) as url,
             stack.running(
-                Settings(data_dir=folder, redis_url=url, weights="random:0", port=free_port()), workers=1
+                Settings(data_dir=folder, redis_url=url, weights="random:0", port=free_port(), device=place.device),
+                workers=1,
             ) as running,
             httpx.Client(base_url=running.url, timeout=60) as client,
         ):
@@ -121,7 +129,7 @@ def first_loss(runs: int) -> Figures:
             with subprocess.Popen(command) as echoing:
                 sender = echo.app(url)
                 echo.seconds_to_a_worker(sender)
-                for run in range(runs):
+                for run in range(place.runs):
                     file = _uploaded(client, first=run * IMAGES)
                     for side in ("new images", "known images"):
                         _wait_for_spare()
@@ -166,16 +174,16 @@ def _millis(id: str) -> int:
     return int(id.split("-")[0])
 
 
-def from_up_to_first_loss(runs: int) -> dict[str, list[float]]:
+def from_up_to_first_loss(place: Place) -> Figures:
     """`headway up --sample` on an empty data folder: from the command to the first loss of the sample."""
-    seconds = [_timed_up() for _ in range(runs)]
+    seconds = [_timed_up(place.device) for _ in range(place.runs)]
     return {"up to first loss (sample), s": seconds}
 
 
-def _timed_up() -> float:
+def _timed_up(device: str) -> float:
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         options = ["--exit-after-sample", "--port", str(free_port()), "--data-dir", folder]
-        environment = os.environ | {"HEADWAY_WEIGHTS": "random:0", "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"HEADWAY_WEIGHTS": "random:0", "HEADWAY_DEVICE": device, "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", "services.client.main", "up", *options]
         began, to_loss = time.monotonic(), 0.0
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -194,9 +202,7 @@ def summary(values: list[float]) -> dict[str, Any]:
     return {"n": len(values), "median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def hardware() -> dict[str, Any]:
-    import torch  # after the measurements, so that it costs them nothing
-
+def hardware(device: str = "cpu") -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -204,6 +210,7 @@ def hardware() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "device": describe(device),
     }
 
 
@@ -229,11 +236,11 @@ def show(report: dict[str, Any]) -> None:
     console.print(bars)
 
 
-def _measures(options: argparse.Namespace) -> list[Callable[[int], Figures]]:
+def _measures(options: argparse.Namespace) -> list[Callable[[Place], Figures]]:
     return [measure for measure in MEASURES if not options.only or measure.__name__ in options.only]
 
 
-MEASURES: list[Callable[[int], Figures]] = [
+MEASURES: list[Callable[[Place], Figures]] = [
     parts.decoding,
     parts.forward,
     parts.pipeline,
@@ -256,6 +263,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", type=listed, default=[], help=", ".join(m.__name__ for m in MEASURES) + ", images")
     parser.add_argument("--images", type=lambda text: [int(count) for count in listed(text)], default=[300, 3000])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--photos", type=int, default=192, help="images of a whole job")
     parser.add_argument("--out", type=Path, help="keep the figures as JSON")
     return parser.parse_args()
 

@@ -14,6 +14,7 @@ from services.contract.spec import ArchivePaths, TrainerSpec
 from tests.trainers import PREPARED, indexed, spec_of
 from workers.trainer import dataset
 from workers.trainer.backbone import Backbone
+from workers.trainer.device import candidates
 from workers.trainer.evaluate import Table
 from workers.trainer.pipeline import extract
 
@@ -43,6 +44,12 @@ def trainer_spec(features_dir: Path, tmp_path: Path) -> Callable[..., TrainerSpe
 @pytest.fixture(scope="session")
 def random_backbone() -> Backbone:
     return Backbone(PREPARED)
+
+
+@pytest.fixture(scope="session", params=candidates())
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    """On each device that this machine has."""
+    return Backbone(PREPARED.model_copy(update={"device": request.param}))
 
 
 @pytest.fixture(scope="session")

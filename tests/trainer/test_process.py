@@ -18,6 +18,7 @@ from services.contract.events import LINE
 from services.contract.spec import ArchivePaths, TrainerSpec
 from tests.drawing import png, shapes, zipped
 from tests.waiting import wait_until
+from workers.trainer.device import candidates
 
 Archive = Callable[[bytes], ArchivePaths]
 MakeSpec = Callable[..., TrainerSpec]
@@ -92,12 +93,18 @@ def test_a_second_run_computes_no_feature_and_gives_the_same_losses(
     assert losses(cold) == losses(warm)
 
 
+@pytest.mark.parametrize("device", candidates())
 @pytest.mark.parametrize("scaling", ["none", "standard"])
 def test_stopped_anywhere_and_resumed_it_reports_what_it_would_have_reported(
-    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, scaling: str
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, scaling: str, device: str, tmp_path: Path
 ) -> None:
-    hyperparameters = {"n_epochs": 2000, "batch_size": 5, "learning_rate": 1e-3}
-    spec = trainer_spec(archive(zipped(shapes(6))), hyperparameters=hyperparameters, feature_scaling=scaling)
+    asked: dict[str, Any] = {
+        "hyperparameters": {"n_epochs": 2000, "batch_size": 5, "learning_rate": 1e-3},
+        "feature_scaling": scaling,
+        "device": device,
+        "cache": str(tmp_path / "cache"),
+    }
+    spec = trainer_spec(archive(zipped(shapes(6))), **asked)
     undisturbed = run_trainer(spec)
     first = stopped_at_the_first_metrics(spec)
     stop = first[-1]
@@ -108,6 +115,17 @@ def test_stopped_anywhere_and_resumed_it_reports_what_it_would_have_reported(
     assert losses(resumed)[0][0] == stop.metrics.step + 1
     assert dict(losses(first) + losses(resumed)) == pytest.approx(dict(losses(undisturbed)), abs=1e-6)
     assert resumed[-1].best == undisturbed[-1].best
+
+
+@pytest.mark.parametrize("device", candidates()[:-1])  # the last one is the CPU
+def test_on_any_device_the_curve_is_the_cpus(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, device: str, tmp_path: Path
+) -> None:
+    curves = []
+    for name in (device, "cpu"):
+        spec = trainer_spec(archive(zipped(shapes(12))), device=name, cache=str(tmp_path / name))
+        curves.append(dict(losses(run_trainer(spec))))
+    assert curves[0] == pytest.approx(curves[1], abs=1e-3)
 
 
 def test_a_stop_while_features_are_computed_keeps_those_that_are(archive: Archive, trainer_spec: MakeSpec) -> None:

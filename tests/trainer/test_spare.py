@@ -16,6 +16,7 @@ from tests.processes import alive, arguments
 from tests.trainers import MEMORY, PREPARED, carried_out, is_idle
 from tests.waiting import wait_until
 from workers.spare import Spare, start_trainer
+from workers.trainer.device import candidates
 
 
 @pytest.fixture
@@ -29,11 +30,13 @@ def lines_of(trainer: "subprocess.Popen[bytes]", spec: TrainerSpec) -> list[Any]
     return carried_out(trainer, spec)[0]
 
 
+@pytest.mark.parametrize("device", candidates())
 def test_a_spare_that_waited_trains_as_a_new_trainer_does(
-    spare: Spare, archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], tmp_path: Path
+    archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], device: str, tmp_path: Path
 ) -> None:
     hyperparameters = {"learning_rate": 1e-3, "n_epochs": 20, "batch_size": 4}
-    spec = trainer_spec(archive(zipped(shapes(6, first=700))), hyperparameters=hyperparameters, seed=5)
+    spec = trainer_spec(archive(zipped(shapes(6, first=700))), hyperparameters=hyperparameters, seed=5, device=device)
+    spare = Spare(PREPARED.model_copy(update={"device": device}), MEMORY)
     spare.prepare()
     waiting = spare._waiting
     assert waiting is not None

@@ -1,0 +1,22 @@
+"""Where it is measured, and how often."""
+
+from dataclasses import dataclass
+
+from services.contract.spec import Precision, Prepared
+from tests.trainers import PREPARED
+from workers.trainer.device import native, open_device
+
+
+@dataclass(frozen=True)
+class Place:
+    runs: int
+    device: str
+    images: int  # of a whole job
+
+    @property
+    def fast(self) -> list[Precision]:
+        """The precision below fp32 that "auto" takes here, if any."""
+        return native(open_device(self.device))[:1]
+
+    def prepared(self, precision: Precision = "fp32") -> Prepared:
+        return PREPARED.model_copy(update={"device": self.device, "precision": precision})
