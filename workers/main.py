@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from celery import signals
 from redis.exceptions import RedisError
 
@@ -29,7 +31,7 @@ from services.store import keys
 from services.store.connection import is_away
 from services.store.leases import LEASE, Fenced, Owner
 from services.store.queue import TASK, celery
-from services.store.store import open_store, refusal_to_start
+from services.store.store import Store, open_store, refusal_to_start
 from services.store.workers import HEARTBEAT, Drain
 from workers.spare import Spare
 from workers.supervisor import Host, supervise, weights_source
@@ -91,11 +93,16 @@ def main() -> int:
     me = Me(device=report[-1]["device"], preflight=report, spare=spare_trainer(report[-1], config))
     log.info("%s works on %s", me.id, me.device)
     me.spare.prepare()
-    try:
-        _serve(me, config)
-    finally:
-        me.spare.close()
-    asyncio.run(_sign_off(me, config))
+    # One loop and one pool of connections for all that it does: a job would have to wait for its own.
+    with (
+        start_blocking_portal() as loop,
+        loop.wrap_async_context_manager(open_store(config, patience=PATIENCE)) as store,
+    ):
+        try:
+            _serve(me, config, store, loop)
+        finally:
+            me.spare.close()
+            loop.call(_sign_off, me, store)
     return 0
 
 
@@ -105,15 +112,17 @@ def _quieten_celery() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _serve(me: Me, config: Settings) -> None:
+def _serve(me: Me, config: Settings, store: Store, loop: BlockingPortal) -> None:
+    """Returns once it is drained."""
     app = celery(config.store_url)
+    beating: list[Future[None]] = []
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def train() -> None:
         """There is work: do one job of it."""
         me.taking = True  # before it looks whether it may: whoever asks it to leave looks the other way round
         try:
-            asyncio.run(_work(me, config))
+            loop.call(_work, me, config, store)
         finally:
             me.taking = False
             if me.leaving.is_set():
@@ -128,41 +137,43 @@ def _serve(me: Me, config: Settings) -> None:
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def report(**_: Any) -> None:
-        threading.Thread(target=lambda: asyncio.run(_heartbeat(me, config)), daemon=True, name="heartbeat").start()
+        beating.append(loop.start_task_soon(_heartbeat, me, config, store))
 
     queues = ",".join(keys.train_queue(kind) for kind in ("any", me.owner.kind))
-    app.worker_main(["--quiet", "worker", "-Q", queues, "-n", me.id, "-l", "WARNING", *CELERY_OPTIONS])
+    try:
+        app.worker_main(["--quiet", "worker", "-Q", queues, "-n", me.id, "-l", "WARNING", *CELERY_OPTIONS])
+    finally:
+        for heart in beating:
+            heart.cancel()
 
 
-async def _work(me: Me, config: Settings) -> None:
-    async with open_store(config, patience=PATIENCE) as store:
-        try:
-            claim = None if me.leaving.is_set() else await store.leases.claim_next(me.owner)
-        except RedisError as error:
-            log.warning("nothing was claimed (%s); the reaper will say again that there is work", type(error).__name__)
-            return
-        if claim is None:
-            return  # another worker was faster, or the work is for others: the message was only a hint
-        me.job = claim.job
-        try:
-            await supervise(store, claim, config, Host(me.spare.take, me.draining.is_set, me.leaving.set))
-        except (RedisError, Fenced) as error:
-            log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
-        finally:
-            me.job = None
+async def _work(me: Me, config: Settings, store: Store) -> None:
+    try:
+        claim = None if me.leaving.is_set() else await store.leases.claim_next(me.owner)
+    except RedisError as error:
+        log.warning("nothing was claimed (%s); the reaper will say again that there is work", type(error).__name__)
+        return
+    if claim is None:
+        return  # another worker was faster, or the work is for others: the message was only a hint
+    me.job = claim.job
+    try:
+        await supervise(store, claim, config, Host(me.spare.take, me.draining.is_set, me.leaving.set))
+    except (RedisError, Fenced) as error:
+        log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
+    finally:
+        me.job = None
 
 
-async def _heartbeat(me: Me, config: Settings) -> None:
+async def _heartbeat(me: Me, config: Settings, store: Store) -> None:
     """Report every few seconds; a wish to drain is carried out as if it were a SIGTERM."""
-    async with open_store(config) as store:
-        while True:
-            try:
-                _carry_out(await store.workers.report(me.report()), me)
-                config.show_alive()
-            except RedisError as error:
-                if not is_away(error):
-                    log.exception("no heartbeat")
-            await asyncio.sleep(HEARTBEAT)
+    while True:
+        try:
+            _carry_out(await store.workers.report(me.report()), me)
+            config.show_alive()
+        except RedisError as error:
+            if not is_away(error):
+                log.exception("no heartbeat")
+        await asyncio.sleep(HEARTBEAT)
 
 
 def _carry_out(wish: Drain, me: Me) -> None:
@@ -179,11 +190,10 @@ def _leave(me: Me) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _sign_off(me: Me, config: Settings) -> None:
+async def _sign_off(me: Me, store: Store) -> None:
     """A drained worker is gone at once, not when its heartbeat expires."""
-    async with open_store(config, patience=0) as store:
-        with contextlib.suppress(RedisError):
-            await store.workers.remove(me.id)
+    with contextlib.suppress(RedisError):
+        await store.workers.remove(me.id)
 
 
 def check_devices(device: str) -> list[dict[str, Any]]:

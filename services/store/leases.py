@@ -149,10 +149,13 @@ class Leases:
         return Status(rest[0].decode()) if answer is Answer.OK else None
 
     async def _line(self, kind: str) -> list[str]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for queue in ("any", kind):
-                pipe.zrange(keys.queued(queue), 0, LINE - 1, withscores=True)
-            lines = await pipe.execute()
+        async def read() -> list[list[tuple[bytes, float]]]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for queue in ("any", kind):
+                    pipe.zrange(keys.queued(queue), 0, LINE - 1, withscores=True)
+                return list(await pipe.execute())
+
+        lines = await self._scripts.persistently(read)  # the connection may be one from before an outage
         return [id.decode() for id, _ in heapq.merge(*lines, key=lambda entry: entry[1])]
 
 

@@ -27,7 +27,8 @@ class Workers:
     async def report(self, worker: Worker) -> Drain:
         """Write the heartbeat; what is wished of the worker."""
         args = [worker.id, worker.model_dump_json(), worker.seen_at, TTL]
-        _, rest = await self._scripts("report", [keys.worker(worker.id), keys.WORKERS], args)
+        to = [keys.worker(worker.id), keys.WORKERS]
+        _, rest = await self._scripts("report", to, args, patience=HEARTBEAT)  # then the next one is due
         return Drain(rest[0].decode())
 
     async def remove(self, id: str) -> None:
