@@ -20,7 +20,6 @@ OOM_COUNTS = (  # cgroup v2's, v1's
     Path("/sys/fs/cgroup/memory.events"),
     Path("/sys/fs/cgroup/memory/memory.oom_control"),
 )
-EXIT_STOPPED = 75  # the trainer's word for: stopped on request, after a checkpoint
 
 
 class Child:

@@ -14,17 +14,17 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from services.contract import errors
 from services.contract.evaluation import Evaluation
 from services.contract.events import (
+    EXIT_STOPPED,
     TRIALS,
     CheckpointLine,
     DoneLine,
@@ -36,9 +36,7 @@ from services.contract.events import (
     PhaseLine,
     Progress,
     Said,
-    Steps,
     Trial,
-    Validation,
     WarningLine,
 )
 from services.contract.ids import model_id
@@ -50,7 +48,8 @@ from services.store.events import Batch, Point
 from services.store.files import remove_old
 from services.store.leases import LEASE, Claim, Fenced
 from services.store.store import Store
-from workers.child import EXIT_STOPPED, Child
+from workers import words
+from workers.child import Child
 
 log = logging.getLogger(__name__)
 
@@ -247,14 +246,14 @@ class Supervisor:
         match line:
             case PhaseLine():
                 self._progress = line.progress
-                await self._emit([_phase_event(line)])
+                await self._emit([words.phase(line)])
             case MetricsLine():
                 self._progress = line.progress
                 await self._emit_metrics(line)
             case FeaturesLine():
-                await self._emit(latest={"features": line.model_dump_json()}, counts=_feature_counts(line))
+                await self._emit(latest={"features": line.model_dump_json()}, counts=words.feature_counts(line))
             case WarningLine():
-                await self._emit([_said("warn", line.message, line.data)])
+                await self._emit([words.said("warn", line.message, line.data)])
             case CheckpointLine():
                 await self._keep(line)
             case EvaluationLine():
@@ -263,7 +262,7 @@ class Supervisor:
             case DoneLine():
                 self._outcome.done = line
             case FailedLine():
-                self._outcome.failed = _failure(line)
+                self._outcome.failed = words.failure(line)
 
     async def _emit_metrics(self, line: MetricsLine) -> None:
         """What no earlier attempt reported: nobody sees a step twice."""
@@ -271,13 +270,10 @@ class Supervisor:
         validated = [one for one in line.validations if one.at > self._claim.last_val_step]
         if not steps and not validated:
             return
-        values = _values(steps, validated)
-        data = line.progress.model_dump(exclude_none=True) | (_of_sweep(line, values) if self._is_sweep else values[0])
-        said = _said("info", _metrics_message(line, sweep=self._is_sweep), data, type="metrics")
         heard = {"last_val_step": str(validated[-1].at)} if validated else {}
         await self._emit(
-            [said],
-            list(_points(steps, validated)),
+            [words.metrics(line, steps, validated, sweep=self._is_sweep)],
+            list(words.points(steps, validated)),
             self._trials(line.trials) | heard,
             last_step=max((pack.at[-1] for pack in steps), default=0),
         )
@@ -316,7 +312,7 @@ class Supervisor:
         except (OutOfMemoryError, OSError) as error:
             full = "Redis" if isinstance(error, OutOfMemoryError) else "The file store"
             message = f"{full} is full: checkpoint {line.number} (step {line.metrics.step}) was not kept."
-            said = [_said("warn", message, {})]
+            said = [words.said("warn", message, {})]
         await self._emit(said, latest={"metrics": metrics, "best": metrics} if line.best else {"metrics": metrics})
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -336,7 +332,7 @@ class Supervisor:
                 message = (
                     f"The trainer did not stop within {STOP_GRACE:g} s and was killed; its last checkpoint stands."
                 )
-                await self._emit([_said("warn", message, {})])
+                await self._emit([words.said("warn", message, {})])
             await self._hand_on("released", "The worker drains; the job waits for another.", counts=False)
         elif status < 0:
             code = "out_of_memory" if self._child.was_oom_killed(status) else "worker_lost"
@@ -380,9 +376,6 @@ class Supervisor:
             await self._store.hints.publish(self._claim.owner.kind)
 
 
-# --- words ---------------------------------------------------------------------------------------------------------
-
-
 def weights_source(weights: str, settings: Settings) -> str:
     """Where a job's `weights` come from on this worker: "random:N", "torchvision" or a path."""
     if weights.startswith("random:"):
@@ -407,84 +400,3 @@ def _work_folder(settings: Settings) -> Path:
     # What killed workers left: the folder of a running attempt is touched each second.
     remove_old(folder.iterdir(), seconds=3600)
     return folder
-
-
-def _said(level: str, message: str, data: dict[str, object], *, type: str = "message") -> Said:
-    return Said.model_validate(
-        {"created_at": int(time.time()), "level": level, "type": type, "message": message, "data": data}
-    )
-
-
-def _phase_event(line: PhaseLine) -> Said:
-    data = line.progress.model_dump(exclude_none=True)
-    if line.message:
-        return _said("info", line.message, data)
-    return _said("info", _phase_message(line.progress), data, type="metrics")
-
-
-def _phase_message(progress: Progress) -> str:
-    if progress.phase == "features":
-        return f"Features: {progress.images} of {progress.total_images} images"
-    return progress.phase.capitalize()
-
-
-def _values(steps: Sequence[Steps], validated: Sequence[Validation]) -> dict[int, dict[str, Any]]:
-    """What a client plots, by trial: the last values, and all that were packed."""
-    found: dict[int, dict[str, Any]] = {}
-    for pack in steps:
-        for trial, losses in zip(pack.trials, pack.train_loss, strict=True):
-            values = found.setdefault(trial, {"series": {"step": [], "train_loss": []}})
-            values["train_loss"] = losses[-1]
-            values["series"]["step"] += pack.step
-            values["series"]["train_loss"] += losses
-    for one in validated:
-        values = found.setdefault(one.trial, {})
-        values.update(val_loss=one.val_loss, val_accuracy=one.val_accuracy)
-        series = values.setdefault("validations", {"step": [], "val_loss": [], "val_accuracy": []})
-        for name, so_far in series.items():
-            so_far.append(getattr(one, name))
-    return found
-
-
-def _of_sweep(line: MetricsLine, values: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
-    """Every trial's values, and above them those of the one that leads."""
-    data: dict[str, Any] = {"trials": [{"trial": trial, **values[trial]} for trial in sorted(values)]}
-    if line.leader:
-        metrics = line.leader.metrics.model_dump(include={"train_loss", "val_loss", "val_accuracy"})
-        data |= {"best_trial": line.leader.trial} | metrics
-    return data
-
-
-def _points(steps: Sequence[Steps], validated: Sequence[Validation]) -> Iterator[Point]:
-    for pack in steps:
-        for trial, losses in zip(pack.trials, pack.train_loss, strict=True):
-            yield from (Point("train_loss", at, loss, trial) for at, loss in zip(pack.step, losses, strict=True))
-    for one in validated:
-        yield Point("val_loss", one.step, one.val_loss, one.trial)
-        yield Point("val_accuracy", one.step, one.val_accuracy, one.trial)
-
-
-def _metrics_message(line: MetricsLine, *, sweep: bool) -> str:
-    words, leader = [], line.leader
-    if sweep:
-        count = len({trial for pack in line.steps for trial in pack.trials})
-        words = [f"{count} trials"] if count else []
-        words += [f"trial {leader.trial} leads"] if leader else []
-    elif line.steps:
-        words = [f"training loss={line.steps[-1].train_loss[0][-1]:.4f}"]
-    if leader and leader.metrics.val_loss is not None and leader.metrics.val_accuracy is not None:
-        words.append(f"validation loss={leader.metrics.val_loss:.4f}, accuracy={leader.metrics.val_accuracy:.3f}")
-    return f"Step {line.progress.step}/{line.progress.total_steps}: {', '.join(words)}"
-
-
-def _feature_counts(line: FeaturesLine) -> dict[str, int]:
-    return {
-        "feature_hits": line.hits,
-        "feature_misses": line.misses,
-        "feature_ms_saved": round(line.seconds_saved * 1000),
-    }
-
-
-def _failure(line: FailedLine) -> errors.JobFailure:
-    known = {kind.code: kind for kind in errors.JobFailure.__subclasses__()}
-    return known.get(line.code, errors.InternalError)(line.message)

@@ -13,6 +13,8 @@ Phase = Literal["starting", "features", "training", "evaluating", "exporting", "
 Level = Literal["info", "warn", "error"]
 TrialStatus = Literal["training", "stopped_early", "diverged", "done"]
 
+EXIT_STOPPED = 75  # EX_TEMPFAIL: the trainer's exit status where it stopped on request, after a checkpoint
+
 
 class Progress(BaseModel):
     """How far a job has come. `images_per_second` is the backbone's speed in the features phase, the head's after."""

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from services.contract.events import LINE
+from services.contract.events import EXIT_STOPPED, LINE
 from services.contract.spec import ArchivePaths, TrainerSpec
 from tests.drawing import png, shapes, zipped
 from tests.waiting import wait_until
@@ -44,7 +44,7 @@ def stopped_at_the_first_metrics(spec: TrainerSpec) -> list[Any]:
         heard.append(process.stdout.readline())
     process.send_signal(signal.SIGTERM)
     heard += process.communicate(timeout=60)[0].splitlines()
-    assert process.returncode == 75
+    assert process.returncode == EXIT_STOPPED
     return [LINE.validate_json(line) for line in heard]
 
 
@@ -135,7 +135,7 @@ def test_a_stop_while_features_are_computed_keeps_those_that_are(archive: Archiv
     wait_until(lambda: '"images":32' in process.stdout.readline())  # type: ignore[union-attr]
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode == 75
+    assert process.returncode == EXIT_STOPPED
     again = started(spec)
     line = ""
     while "total_images" not in line:

@@ -17,8 +17,6 @@ for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):  # before numpy 
 if "--lean" in sys.argv:  # until there is a job, or nobody to bring one; torch's memory is taken only then
     select.select([0], [], [])
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped on request, after a checkpoint
-
 
 class StopAsked:
     """SIGTERM and SIGINT are a wish, looked at between batches."""
@@ -40,7 +38,7 @@ stop_asked = StopAsked()  # before torch's seconds of import, so that a stop in 
 import torch  # noqa: E402
 
 from services.contract.errors import UNWRITABLE, DiskFull, InternalError, JobFailure, OutOfMemory  # noqa: E402
-from services.contract.events import DoneLine, EvaluationLine, FailedLine, PhaseLine, Trial  # noqa: E402
+from services.contract.events import EXIT_STOPPED, DoneLine, EvaluationLine, FailedLine, PhaseLine, Trial  # noqa: E402
 from services.contract.spec import Prepared, TrainerSpec  # noqa: E402
 from workers.trainer import checkpoint, dataset, manifest  # noqa: E402
 from workers.trainer.backbone import Backbone  # noqa: E402
