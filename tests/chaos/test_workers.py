@@ -40,8 +40,11 @@ def test_a_worker_that_shall_leave_after_its_job_finishes_it_takes_no_other_and_
 ) -> None:
     job = submit()
     leaving = house.worker_of(job)
+    (trainer,) = trainers_of(leaving.pid)
+    os.kill(trainer, signal.SIGSTOP)  # the job goes on once its worker has said that it leaves
     ask_to_drain(house, leaving, after_job=True)
     wait_until(lambda: ("draining", job) in [(w["status"], w["job"]) for w in workers(house)])
+    os.kill(trainer, signal.SIGCONT)
     assert reasons(holds(job)) == ["succeeded"]
     assert leaving.wait(15) == 0
 

@@ -37,7 +37,7 @@ def test_from_zero_to_three_workers_and_back(project: Project, upload: Upload) -
     assert project.workers() == []
 
     asked = time.time()
-    jobs = [submitted(project.client, upload, shapes(4), n_epochs=10_000, batch_size=2, seed=seed) for seed in range(3)]
+    jobs = [submitted(project.client, upload, shapes(4), n_epochs=30_000, batch_size=2, seed=seed) for seed in range(3)]
     wait_until(lambda: len(numbers(project, all=False)) == 3, seconds=30)
     decision = project.autoscaler()["decisions"][0]
     assert sum(d["start"] for d in project.autoscaler()["decisions"] if d["at"] >= asked) == 3
@@ -63,7 +63,7 @@ def test_an_autoscaler_that_is_killed_in_the_middle_of_a_drain_leaves_it_to_the_
 ) -> None:
     project.compose("stop", "autoscaler")
     scale(project, 1)  # an idle one beside it would take the job, and be drained too
-    job = submit(n_epochs=40_000)  # longer than compose takes to start an autoscaler
+    job = submit(n_epochs=100_000)  # longer than compose takes to start an autoscaler
     worker, lowered = project.worker_of(job), time.time()
     set_scaling(project, "cpu=0-0", 60)
     decision = wait_until(lambda: drains(project, worker.short_id, lowered))
