@@ -26,12 +26,12 @@ def look_if_up(client: httpx.Client, job: str) -> dict[str, Any]:
     return {"status": None}
 
 
-def ended(client: httpx.Client, job: str) -> dict[str, Any]:
+def ended(client: httpx.Client, job: str, *, seconds: float = 120) -> dict[str, Any]:
     def an_end() -> dict[str, Any] | None:
         found = look(client, job)
         return found if found["status"] in ("succeeded", "failed", "cancelled") else None
 
-    return wait_until(an_end, seconds=120)
+    return wait_until(an_end, seconds=seconds)
 
 
 def submitted(client: httpx.Client, upload: Upload, files: dict[str, bytes], **body: Any) -> str:

@@ -18,6 +18,7 @@ from services.store.events import Batch
 from services.store.store import open_store
 from tests.api.conftest import problem
 from tests.conftest import owner
+from tests.waiting import wait_until
 
 Submit = Callable[..., httpx.Response]
 
@@ -166,7 +167,7 @@ def test_many_listeners_share_one_reader_of_redis(api: httpx.Client, job: str, w
         threads = [threading.Thread(target=listen) for _ in range(40)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        wait_until(lambda: _open_streams(api) >= 40)
         readers = [c for c in client.client_list() if c["cmd"] == "xread"]
         writer.say("hello")
         writer.finish()
@@ -175,6 +176,11 @@ def test_many_listeners_share_one_reader_of_redis(api: httpx.Client, job: str, w
     assert len(readers) == 1
     assert len(heard) == 40
     assert all(said[-2:] == ["hello", "finished"] for said in heard)
+
+
+def _open_streams(api: httpx.Client) -> float:
+    lines = api.get("/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("headway_streams_open ")))
 
 
 def test_a_listener_that_comes_after_others_left_hears_everything(

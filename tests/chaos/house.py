@@ -26,7 +26,7 @@ from tests.jobs import JOBS, look_if_up
 from tests.processes import alive, trainers_of
 from tests.waiting import wait_until
 
-WITHIN = 60.0  # seconds for a worker's preflight, on a busy machine
+WITHIN = 120.0  # seconds for a worker's preflight, on a busy machine
 
 
 class Part:

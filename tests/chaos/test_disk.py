@@ -66,7 +66,7 @@ def test_a_worker_whose_disk_is_full_fails_the_job_and_says_so_and_takes_the_nex
     with disk(work, kilobytes=kilobytes or 64):
         if not kilobytes:
             filled(work)
-        job = submit(steps=0)
+        job = submit(steps=0, n_epochs=1)
         wait_until(lambda: house.look(job)["status"] == "failed", seconds=60)
         error = house.look(job)["error"]
         assert error["code"] == "disk_full"
@@ -117,7 +117,7 @@ def test_a_cache_that_is_deleted_under_a_running_job_costs_it_nothing(
     assert [attempt["reason"] for attempt in holds(job).job["attempts"]] == ["succeeded"]
     file = upload(house.client, zipped(shapes(48, first=8000))).json()["id"]
     fresh = house.client.post(JOBS, json=ASKED | {"training_file": file, "n_epochs": 2}).json()["id"]
-    wait_until(lambda: 0 < house.look(fresh)["progress"]["images"] < 96, seconds=60)
+    wait_until(lambda: house.look(fresh)["progress"]["phase"] == "features", seconds=60)
     shutil.rmtree(house.settings.features_dir, ignore_errors=True)  # while features are computed
     wait_until(lambda: house.look(fresh)["status"] == "succeeded", seconds=60)
 
@@ -133,7 +133,7 @@ def test_a_work_folder_that_is_deleted_under_a_running_job_fails_it_in_a_sentenc
 
 def test_a_checkpoint_that_was_cut_is_passed_over_for_the_one_before(house: House, submit: Submit) -> None:
     """With 400 labels it is over 1 MB and lies in the file store; what lies in Redis the soak damages."""
-    job = submit(num_labels=400)
+    job = submit(num_labels=400, n_epochs=10_000)
     wait_until(lambda: len(_checkpoints(house.client, job)) > 2, seconds=30)
     house.client.post(f"{JOBS}/{job}/pause")
     wait_until(lambda: house.look(job)["status"] == "paused", seconds=10)

@@ -203,11 +203,11 @@ def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Pa
     with up(tmp_path, port, "--exit-after-sample", workers=1) as process:
         wait_until(lambda: serving(port))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            jobs = wait_until(lambda: client.get("/v1/fine_tuning/jobs").json()["data"], seconds=60)
+            jobs = wait_until(lambda: client.get("/v1/fine_tuning/jobs").json()["data"], seconds=120)
             assert jobs
             killed = client.get("/v1/workers").json()["data"][0]["pid"]
             os.kill(killed, signal.SIGKILL)
-            wait_until(lambda: {w["pid"] for w in client.get("/v1/workers").json()["data"]} - {killed}, seconds=60)
+            wait_until(lambda: {w["pid"] for w in client.get("/v1/workers").json()["data"]} - {killed}, seconds=120)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
@@ -220,7 +220,7 @@ def test_a_worker_that_is_drained_ends_and_the_rest_goes_on(tmp_path: Path) -> N
     with up(tmp_path, port, workers=1) as process:
         wait_until(lambda: serving(port))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            (worker,) = wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=60)
+            (worker,) = wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=120)
             client.post(f"/v1/workers/{worker['id']}/drain")
             wait_until(lambda: not psutil.pid_exists(worker["pid"]), seconds=20)
         assert serving(port)

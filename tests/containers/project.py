@@ -36,6 +36,7 @@ class Project:
             "HEADWAY_WEIGHTS": "random:0",
             "HEADWAY_REDIS_PASSWORD": 'one "with/ everything@:',
             "HEADWAY_AUTOSCALE": "cpu=0-3",
+            **cooldown(3600),  # it drains nobody that a test has use for
             "HEADWAY_SPARE_MEMORY": "0",  # a memory limit must hit the trainer, and seconds are few here
             **settings,
         }

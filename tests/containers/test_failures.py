@@ -37,6 +37,7 @@ def test_a_worker_container_that_is_killed_is_replaced_and_the_job_goes_on(
 def test_a_stack_that_is_stopped_in_the_middle_of_a_job_goes_on_when_it_is_started_again(
     project: Project, submit: Submit, holds: Holds
 ) -> None:
+    project.compose("stop", "autoscaler")  # which compose would stop before the worker
     job = submit()
     project.compose("stop")
     assert project.containers(all=False) == []
@@ -56,7 +57,7 @@ def test_a_worker_that_is_cut_off_its_network_writes_no_more_and_works_again_whe
     worker = project.worker_of(job)
     network = project.docker.networks.get(f"{project.name}_default")
     network.disconnect(worker)
-    wait_until(lambda: look(project.client, job)["attempt"] == 2, seconds=LEASE + 60)
+    wait_until(lambda: look(project.client, job)["attempt"] == 2, seconds=LEASE + 150)
     network.connect(worker)
     # Soon, as the autoscaler started another: it drains the one that it can spare.
     wait_until(lambda: worker.short_id in {found["host"] for found in project.workers()}, seconds=60)
@@ -122,20 +123,21 @@ def test_a_data_volume_that_is_full_fails_the_job_by_name_and_the_next_one_is_we
 def test_a_worker_of_the_next_version_takes_over_from_the_old_one(
     project: Project, submit: Submit, holds: Holds
 ) -> None:
-    old = {worker["id"] for worker in project.workers()}
     project.compose("stop", "autoscaler")  # it would drain what we add
+    wait_until(lambda: len(project.workers()) == len(project.ready_workers()))  # and nobody is leaving
+    old = {worker["id"] for worker in project.workers()}
     next_version(project)
     more = ("tests/containers/next-version.yml",)
     scale = f"worker={len(project.containers('worker')) + 1}"
     project.compose("up", "--detach", "--no-recreate", "--no-deps", "--scale", scale, "worker", files=more)
     job = submit()
-    versions = wait_until(lambda: {w["version"] for w in project.workers()} if len(project.workers()) > len(old) else 0)
-    assert versions == {"0.1.0", "0.1.1"}
+    wait_until(lambda: len(project.workers()) > len(old), seconds=120)
+    assert {worker["version"] for worker in project.workers()} == {"0.1.0", "0.1.1"}
     for worker in old:
         assert project.client.post(f"/v1/workers/{worker}/drain").status_code == 200
     told = holds(job)
     assert told.job["status"] == "succeeded"
-    wait_until(lambda: {w["version"] for w in project.workers()} == {"0.1.1"})
+    wait_until(lambda: {w["version"] for w in project.workers()} == {"0.1.1"}, seconds=120)
 
 
 def next_version(project: Project) -> None:
