@@ -170,7 +170,7 @@ async def _heartbeat(me: Me, config: Settings, store: Store) -> None:
         try:
             _carry_out(await store.workers.report(me.report()), me)
             config.show_alive()
-        except RedisError as error:
+        except Exception as error:  # whatever it is: a worker that is not heard of is replaced
             if not is_away(error):
                 log.exception("no heartbeat")
         await asyncio.sleep(HEARTBEAT)
