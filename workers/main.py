@@ -184,7 +184,7 @@ def _carry_out(wish: Drain, me: Me) -> None:
 
 
 def _leave(me: Me) -> None:
-    """Once: Celery takes a second SIGTERM for impatience."""
+    """As a SIGTERM from outside would have it."""
     if not me.draining.is_set():
         me.draining.set()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -69,7 +69,7 @@ class Outcome:
     stop_asked: bool = False
     cancelled: bool = False
     fenced: bool = False
-    unheard: bool = False  # what the trainer said found no Redis, for as long as patience lasts
+    unheard: str | None = None  # why nothing more that the trainer says can be kept
 
 
 @dataclass(frozen=True)
@@ -237,9 +237,11 @@ class Supervisor:
             log.exception("%s: a line of the trainer could not be read", self._claim.job)
             self._outcome.failed = errors.InternalError("The trainer said more in one line than can be read.")
             self._child.kill()
-        except RedisError as error:  # for longer than a lease: the reaper will hand the job on
-            log.warning("%s: nothing could be written (%s)", self._claim.job, type(error).__name__)
-            self._outcome.unheard = True
+        except RedisError as error:  # for longer than a lease; or it was killed and lost its last second
+            log.warning("%s: nothing could be written (%s)", self._claim.job, error)
+            self._outcome.unheard = (
+                "Redis was away for too long" if is_away(error) else "Redis did not take what the attempt said"
+            )
             self._child.kill()
 
     async def _take(self, line: Line) -> None:
@@ -322,7 +324,7 @@ class Supervisor:
         if outcome.fenced:
             log.warning("%s: attempt %d lost its title", self._claim.job, self._claim.attempt)
         elif outcome.unheard:  # the trainer may even have ended well, for nobody
-            await self._hand_on("released", "Redis was away for too long; the job waits for a worker.", counts=False)
+            await self._hand_on("released", f"{outcome.unheard}; the job waits for a worker.", counts=False)
         elif status == 0 and outcome.done is not None:
             await self._finish(outcome.done)
         elif outcome.failed is not None:

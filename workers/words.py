@@ -66,8 +66,8 @@ def _of_sweep(line: MetricsLine, values: Mapping[int, dict[str, Any]]) -> dict[s
     """Every trial's values, and above them those of the one that leads."""
     data: dict[str, Any] = {"trials": [{"trial": trial, **values[trial]} for trial in sorted(values)]}
     if line.leader:
-        metrics = line.leader.metrics.model_dump(include={"train_loss", "val_loss", "val_accuracy"})
-        data |= {"best_trial": line.leader.trial} | metrics
+        data["best_trial"] = line.leader.trial
+        data |= line.leader.metrics.model_dump(include={"train_loss", "val_loss", "val_accuracy"})
     return data
 
 
@@ -81,16 +81,16 @@ def points(steps: Sequence[Steps], validated: Sequence[Validation]) -> Iterator[
 
 
 def _metrics_message(line: MetricsLine, *, sweep: bool) -> str:
-    words, leader = [], line.leader
+    parts, leader = [], line.leader
     if sweep:
         count = len({trial for pack in line.steps for trial in pack.trials})
-        words = [f"{count} trials"] if count else []
-        words += [f"trial {leader.trial} leads"] if leader else []
+        parts = [f"{count} trials"] if count else []
+        parts += [f"trial {leader.trial} leads"] if leader else []
     elif line.steps:
-        words = [f"training loss={line.steps[-1].train_loss[0][-1]:.4f}"]
+        parts = [f"training loss={line.steps[-1].train_loss[0][-1]:.4f}"]
     if leader and leader.metrics.val_loss is not None and leader.metrics.val_accuracy is not None:
-        words.append(f"validation loss={leader.metrics.val_loss:.4f}, accuracy={leader.metrics.val_accuracy:.3f}")
-    return f"Step {line.progress.step}/{line.progress.total_steps}: {', '.join(words)}"
+        parts.append(f"validation loss={leader.metrics.val_loss:.4f}, accuracy={leader.metrics.val_accuracy:.3f}")
+    return f"Step {line.progress.step}/{line.progress.total_steps}: {', '.join(parts)}"
 
 
 def feature_counts(line: FeaturesLine) -> dict[str, int]:

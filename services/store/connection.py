@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import redis.asyncio
@@ -19,6 +19,7 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,
 )
+from redis.maint_notifications import MaintNotificationsConfig
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.contract.errors import StoreFull, StoreUnavailable
@@ -54,7 +55,7 @@ class Outage:
             log.warning("Redis is away (%s); trying again until it is back", str(error) or type(error).__name__)
 
     def is_over(self) -> None:
-        since, self._since = self._since, None  # at once: a worker's threads share this
+        since, self._since = self._since, None
         if since is not None:
             log.warning("Redis is back after %.0f s", time.monotonic() - since)
 
@@ -68,6 +69,8 @@ def connect(url: str, *, timeout: float = SOCKET_TIMEOUT, connections: int | Non
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": timeout,
         "socket_connect_timeout": SOCKET_TIMEOUT,
+        # With them, redis-py no longer sees that a connection which waited in the pool is dead (8.1, over TCP).
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     if connections is None:
         return redis.asyncio.Redis.from_url(url, **options)
@@ -83,7 +86,8 @@ async def connected(url: str, *, connections: int | None = None) -> AsyncIterato
     try:
         yield redis
     finally:
-        await redis.aclose()
+        with suppress(RedisError):  # a farewell that nobody takes
+            await redis.aclose()
 
 
 async def persistently(call: Callable[[], Awaitable[T]], *, seconds: float) -> T:

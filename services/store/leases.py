@@ -18,6 +18,7 @@ from services.store.workers import Drain
 
 LEASE = 30.0  # seconds by Redis' clock; renewed each second
 LINE = 100  # how far a worker looks down the line for a job that it may take
+LINE_PATIENCE = 2.0  # seconds; beyond them the reaper says again that there is work
 
 
 class Fenced(Exception):
@@ -155,7 +156,7 @@ class Leases:
                     pipe.zrange(keys.queued(queue), 0, LINE - 1, withscores=True)
                 return list(await pipe.execute())
 
-        lines = await self._scripts.persistently(read)  # the connection may be one from before an outage
+        lines = await self._scripts.persistently(read, patience=LINE_PATIENCE)
         return [id.decode() for id, _ in heapq.merge(*lines, key=lambda entry: entry[1])]
 
 

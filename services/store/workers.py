@@ -32,10 +32,13 @@ class Workers:
         return Drain(rest[0].decode())
 
     async def remove(self, id: str) -> None:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(keys.worker(id))
-            pipe.zrem(keys.WORKERS, id)
-            await pipe.execute()
+        async def write() -> None:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(keys.worker(id))
+                pipe.zrem(keys.WORKERS, id)
+                await pipe.execute()
+
+        await self._scripts.persistently(write, patience=HEARTBEAT)
 
     async def all(self) -> list[Worker]:
         ids = await self._redis.zrangebyscore(keys.WORKERS, time.time() - TTL, "+inf")

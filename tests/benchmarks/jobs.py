@@ -27,7 +27,7 @@ def against_the_tutorial(place: Place) -> Figures:
     found: Figures = {}
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
         folder = Path(name)
-        files = photos(place.images)
+        files = photos(place.photos)
         training = indexed(zipped(files), folder)
         for path, content in files.items():
             target = folder / "images" / path
@@ -55,7 +55,7 @@ def sweeps(place: Place) -> Figures:
     """16 trials of 10 epochs against one, on JPEGs: cold, and on known images with a spare ready."""
     found: Figures = {}
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
-        training = indexed(zipped(photos(place.images)), Path(name))
+        training = indexed(zipped(photos(place.photos)), Path(name))
         for _ in range(place.runs):
             one, many = (_cold(place, training, 10, split=0.25, sweep=sweep) for sweep in (None, SWEEP))
             note(found, "sweep of 16 / one job, cold", many / one)

@@ -11,7 +11,7 @@ from workers.trainer.device import native, open_device
 class Place:
     runs: int
     device: str
-    images: int  # of a whole job
+    photos: int  # of a whole job
 
     @property
     def fast(self) -> list[Precision]:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -117,9 +118,13 @@ def test_a_cache_that_is_deleted_under_a_running_job_costs_it_nothing(
     assert [attempt["reason"] for attempt in holds(job).job["attempts"]] == ["succeeded"]
     file = upload(house.client, zipped(shapes(48, first=8000))).json()["id"]
     fresh = house.client.post(JOBS, json=ASKED | {"training_file": file, "n_epochs": 2}).json()["id"]
-    wait_until(lambda: house.look(fresh)["progress"]["phase"] == "features", seconds=60)
+    wait_until(lambda: _computes_features(house.look(fresh)["progress"]), seconds=60)
     shutil.rmtree(house.settings.features_dir, ignore_errors=True)  # while features are computed
     wait_until(lambda: house.look(fresh)["status"] == "succeeded", seconds=60)
+
+
+def _computes_features(progress: dict[str, Any]) -> bool:
+    return bool(progress["phase"] == "features" and progress["images"])
 
 
 def test_a_work_folder_that_is_deleted_under_a_running_job_fails_it_in_a_sentence(house: House, submit: Submit) -> None:

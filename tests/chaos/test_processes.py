@@ -13,7 +13,6 @@ from tests.chaos.verdict import Told
 from tests.drawing import shapes
 from tests.jobs import JOBS, Upload, submitted
 from tests.waiting import wait_until
-from workers.supervisor import CANCEL_GRACE, RENEW_EVERY
 
 
 def test_a_trainer_that_does_not_listen_is_killed_and_the_cancel_is_effective_within_two_seconds(
@@ -23,8 +22,7 @@ def test_a_trainer_that_does_not_listen_is_killed_and_the_cancel_is_effective_wi
     (trainer,) = house.trainers()
     os.kill(trainer, signal.SIGSTOP)
     house.client.post(f"{JOBS}/{job}/cancel")
-    wait_until(lambda: house.look(job)["status"] == "cancelled", seconds=5)
-    assert RENEW_EVERY + CANCEL_GRACE < 2  # what it takes, beside this machine's own time
+    wait_until(lambda: house.look(job)["status"] == "cancelled", seconds=3)  # 2, and this machine's own
     holds(job)
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,13 @@ def test_a_spare_that_waited_trains_as_a_new_trainer_does(
 ) -> None:
     hyperparameters = {"learning_rate": 1e-3, "n_epochs": 20, "batch_size": 4}
     spec = trainer_spec(archive(zipped(shapes(6, first=700))), hyperparameters=hyperparameters, seed=5, device=device)
-    spare = Spare(PREPARED.model_copy(update={"device": device}), MEMORY)
-    spare.prepare()
-    waiting = spare._waiting
-    assert waiting is not None
-    wait_until(lambda: is_idle(waiting.pid), seconds=60)
-    trainer = spare.take()
-    assert trainer is waiting
+    with closing(Spare(PREPARED.model_copy(update={"device": device}), MEMORY)) as spare:
+        spare.prepare()
+        waiting = spare._waiting
+        assert waiting is not None
+        wait_until(lambda: is_idle(waiting.pid), seconds=60)
+        trainer = spare.take()
+        assert trainer is waiting
 
     told = []
     for process, name in ((trainer, "spare"), (start_trainer(), "new")):
