@@ -49,6 +49,17 @@ async def test_a_redis_without_persistence_is_refused_unless_it_is_trusted(short
         assert await refusal(url, trusted=True) is None
 
 
+async def test_a_connection_that_died_while_it_waited_is_replaced_before_it_is_used(
+    short_folder: Path, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    with running_valkey(short_folder / "tcp.sock", tmp_path, "--port", port, "--bind", "127.0.0.1") as admin:
+        async with connected(f"redis://127.0.0.1:{port}") as redis, connected(admin) as other:
+            await redis.ping()
+            await other.client_kill_filter(_type="normal", skipme=True)
+            assert await redis.ping()
+
+
 async def test_a_half_open_connection_is_noticed_within_its_timeout() -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
