@@ -1,9 +1,9 @@
 """`make bench`: each part, whole jobs, and what a user waits for. Both sides of a ratio are measured in turns.
 
-make bench                                        all of it, n = 5: half an hour on two slow cores
+make bench                                        all of it, n = 5: an hour on two slow cores
 make bench ARGS="--runs 3 --only forward,decoding --out bench.json"
 make bench ARGS="--only images --images 300,3000,30000"
-make bench ARGS="--device cuda:0 --photos 4096"   what is fast needs more to do
+make bench ARGS="--device cuda:0"
 """
 
 import argparse
@@ -264,7 +264,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", type=listed, default=[], help=", ".join(m.__name__ for m in MEASURES) + ", images")
     parser.add_argument("--images", type=lambda text: [int(count) for count in listed(text)], default=[300, 3000])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--photos", type=int, default=192, help="images of a whole job")
+    parser.add_argument("--photos", type=int, default=1024, help="images of a whole job")
     parser.add_argument("--out", type=Path, help="keep the figures as JSON")
     return parser.parse_args()
 
