@@ -28,7 +28,8 @@ class Spare:
 
     def close(self) -> None:
         if self._waiting is not None:
-            end(self._waiting)
+            self._waiting.kill()  # it was given no job: it has nothing to save
+            self._waiting.communicate()
             self._waiting = None
 
 
@@ -40,9 +41,3 @@ def start_trainer(*arguments: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         start_new_session=True,  # a Ctrl-C at the worker must reach it through us, as a drain
     )
-
-
-def end(trainer: subprocess.Popen[bytes]) -> None:
-    """One that was given no job: it has nothing to save."""
-    trainer.kill()
-    trainer.communicate()

@@ -15,27 +15,30 @@ from tests.jobs import JOBS, Upload, submitted
 from tests.waiting import wait_until
 
 
-def test_a_trainer_that_does_not_listen_is_killed_and_the_cancel_is_effective_within_two_seconds(
-    house: House, submit: Submit, holds: Holds
-) -> None:
+@pytest.fixture
+def deaf(house: House, submit: Submit) -> str:
+    """A job on its way, whose trainer does not listen."""
     job = submit()
     (trainer,) = house.trainers()
     os.kill(trainer, signal.SIGSTOP)
-    house.client.post(f"{JOBS}/{job}/cancel")
-    wait_until(lambda: house.look(job)["status"] == "cancelled", seconds=3)  # 2, and this machine's own
-    holds(job)
+    return job
+
+
+def test_a_trainer_that_does_not_listen_is_killed_and_the_cancel_is_effective_within_two_seconds(
+    house: House, deaf: str, holds: Holds
+) -> None:
+    house.client.post(f"{JOBS}/{deaf}/cancel")
+    wait_until(lambda: house.look(deaf)["status"] == "cancelled", seconds=3)  # 2, and this machine's own
+    holds(deaf)
 
 
 def test_a_pause_that_had_to_kill_says_so_and_the_job_goes_on_from_its_last_checkpoint(
-    house: House, submit: Submit, holds: Holds
+    house: House, deaf: str, holds: Holds
 ) -> None:
-    job = submit()
-    (trainer,) = house.trainers()
-    os.kill(trainer, signal.SIGSTOP)
-    house.client.post(f"{JOBS}/{job}/pause")
-    wait_until(lambda: house.look(job)["status"] == "paused", seconds=10)
-    house.client.post(f"{JOBS}/{job}/resume")
-    told = holds(job)
+    house.client.post(f"{JOBS}/{deaf}/pause")
+    wait_until(lambda: house.look(deaf)["status"] == "paused", seconds=10)
+    house.client.post(f"{JOBS}/{deaf}/resume")
+    told = holds(deaf)
     assert told.job["status"] == "succeeded"
     assert any("did not stop within 5 s" in event["message"] for event in told.events)
 

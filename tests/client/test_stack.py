@@ -140,6 +140,14 @@ def test_whatever_ends_it_leaves_no_process_and_loses_nothing(tmp_path: Path, en
         assert [found["id"] for found in jobs] == [job]
 
 
+def said_until_ctrl_c(process: "subprocess.Popen[str]", *, seconds: float = 30) -> str:
+    """All that it said, once Ctrl-C has ended it well."""
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0
+    return output
+
+
 @pytest.mark.parametrize("victim", ["services.api", "services.reaper", "services.store.embedded", "valkey-server"])
 def test_what_is_killed_is_started_again_and_nothing_is_lost(tmp_path: Path, victim: str) -> None:
     port = free_port()
@@ -153,9 +161,7 @@ def test_what_is_killed_is_started_again_and_nothing_is_lost(tmp_path: Path, vic
         wait_until(lambda: serving(port))
         files = httpx.get(f"http://127.0.0.1:{port}/v1/files").json()["data"]
         assert [found["id"] for found in files] == [file.json()["id"]]
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
+        output = said_until_ctrl_c(process)
     assert "was killed (Killed) and is started again" in output
 
 
@@ -209,9 +215,7 @@ def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Pa
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: {w["pid"] for w in client.get("/v1/workers").json()["data"]} - {killed}, seconds=120)
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+        output = said_until_ctrl_c(process, seconds=60)
     assert "The worker-1 was killed (Killed) and is started again" in output
 
 
@@ -224,9 +228,7 @@ def test_a_worker_that_is_drained_ends_and_the_rest_goes_on(tmp_path: Path) -> N
             client.post(f"/v1/workers/{worker['id']}/drain")
             wait_until(lambda: not psutil.pid_exists(worker["pid"]), seconds=20)
         assert serving(port)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
+        output = said_until_ctrl_c(process)
     assert "The worker-1 was drained and has ended." in output
 
 
