@@ -10,24 +10,19 @@ import time
 
 from redis.exceptions import RedisError
 
-from services import background
 from services.contract.transitions import ENDED, Status
+from services.process import daemon
 from services.settings import Settings
-from services.store import keys
+from services.store import keys, places
 from services.store.connection import is_away
-from services.store.files import remove_old
-from services.store.leases import LEASE
-from services.store.scripts import Answer
 from services.store.store import Store
 
 log = logging.getLogger("headway.reaper")
 
-EVERY = 5.0  # seconds between passes
-
 
 class Reaper:
     def __init__(self, store: Store, config: Settings) -> None:
-        self._store, self._config = store, config
+        self._store, self._config, self._timing = store, config, config.timing
         self._me = secrets.token_hex(8)
         self._short: dict[str, int] = {}  # by kind, hints that were missing on the last pass
         self._not_before = 0.0
@@ -41,10 +36,10 @@ class Reaper:
                 self._config.show_alive()
             except RedisError as error:
                 if is_away(error):
-                    self._not_before = time.monotonic() + LEASE
+                    self._not_before = time.monotonic() + self._timing.lease
                 else:  # what this pass could not do, the next may
                     log.exception("a pass failed")
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(self._timing.reaper_every)
 
     async def one_pass(self, *, shift: float = 0.0) -> None:
         """`shift` moves the clock, for tests."""
@@ -66,7 +61,7 @@ class Reaper:
         if record is not None and status is Status.QUEUED:
             await self._store.hints.publish(record.kind)
         elif record is not None and status in ENDED:
-            await asyncio.to_thread(self._store.files.bytes.delete_folder, f"{record.tenant}/models/{id}")
+            await asyncio.to_thread(self._store.blobs.delete_folder, places.models(record.tenant, id))
 
     async def _publish_lost_hints(self) -> None:
         """What is missing on two passes running was lost, not under way."""
@@ -84,14 +79,12 @@ class Reaper:
             if record is not None:
                 await self._store.forget(record)
                 log.info("%s: forgotten after %g days", id, self._config.retention_days)
-        leftovers = self._store.files.bytes.root.glob("*/incoming/*")
-        await asyncio.to_thread(remove_old, leftovers, seconds=86400)
+        await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
 
     async def _is_my_turn(self) -> bool:
-        milliseconds = round(EVERY * 2000)  # the holder renews it at each pass
-        answer, _ = await self._store.scripts("lock", [keys.REAPER], [self._me, milliseconds], patience=0)
-        return answer is Answer.OK
+        """The holder renews it at each pass."""
+        return await self._store.turns.take(keys.REAPER, self._me, seconds=self._timing.reaper_turn)
 
 
 if __name__ == "__main__":
-    background.main(lambda store, config: Reaper(store, config).run())
+    daemon.main(lambda store, config: Reaper(store, config).run())

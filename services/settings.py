@@ -13,8 +13,10 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.contract.scaling import Pool
+from services.contract.fleet import Pool
 from services.contract.spec import DEFAULT_CACHE_BYTES
+from services.contract.timing import Timing
+from services.contract.weights import DefaultWeights, NamedWeights, RandomWeights, WeightsSource
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
@@ -41,7 +43,9 @@ class Settings(BaseSettings):
     hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")
     max_upload_bytes: Annotated[int, Field(gt=0)] = 512 * 1024**2
 
-    weights: str = Field("default", description='"default", "random:N", or the path of a resnet18 state dict')
+    weights: WeightsSource = Field(
+        DefaultWeights(), description='"default", "random:N", or the path of a resnet18 state dict'
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     spare_memory: int = Field(2 * 1024**3, ge=0, description="bytes that a trainer kept ready may take; 0 for none")
     url: str = Field("http://127.0.0.1:8000", description="the service that the command talks to")
@@ -56,14 +60,7 @@ class Settings(BaseSettings):
     retention_days: Annotated[float, Field(gt=0)] = 30.0
     alive_file: Path | None = Field(None, description="touched by what works: a container's health check looks at it")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @field_validator("weights")
-    @classmethod
-    def _weights_are_a_name_or_a_path(cls, weights: str) -> str:
-        source, _, seed = weights.partition(":")
-        if source == "random" and not (seed.isascii() and seed.isdigit() and len(seed) <= 18):
-            raise ValueError('a random backbone needs a seed, as in "random:0"')
-        return weights
+    time_scale: float = Field(1.0, gt=0, le=10, description="for tests: every lease, timeout and pause times this")
 
     @field_validator("files")
     @classmethod
@@ -108,9 +105,19 @@ class Settings(BaseSettings):
         return f"{scheme}://{user if at else ''}:{quote(self.redis_password, safe='')}@{host}"
 
     @property
-    def job_weights(self) -> str:
+    def timing(self) -> Timing:
+        return Timing().scaled(self.time_scale)
+
+    @property
+    def job_weights(self) -> NamedWeights:
         """What a job that names no weights gets. A path is the worker's affair: such a job says "default"."""
-        return self.weights if self.weights.startswith("random:") else "default"
+        return self.weights if isinstance(self.weights, RandomWeights) else DefaultWeights()
+
+    def weights_source(self, weights: NamedWeights) -> WeightsSource:
+        """Where a job's weights come from on this machine."""
+        if isinstance(weights, RandomWeights) or isinstance(self.weights, RandomWeights):
+            return weights
+        return self.weights
 
     def as_environment(self) -> dict[str, str]:
         """For a child process that shall see the same settings, and the rest of our environment."""

@@ -17,10 +17,14 @@ import redis
 
 from services.client import stack
 from services.client.stack import Stack
-from services.contract.spec import Hyperparameters, JobSpec
+from services.contract.fleet import Worker
+from services.contract.model import ComputeDevice, ImageCounts, Receipt, Result
+from services.contract.preflight import DeviceReport
+from services.contract.recipe import Hyperparameters
+from services.contract.spec import JobSpec
+from services.process import embedded
 from services.settings import Settings
-from services.store import embedded
-from services.store.leases import Owner
+from services.store.leases import WorkerProfile
 from services.store.store import Store, open_store
 from tests.waiting import wait_until
 
@@ -74,8 +78,55 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
         yield opened
 
 
-def owner(id: str = "worker-a", device: str = "cpu") -> Owner:
-    return Owner(id, device, lambda spec: spec.weights)
+def raw(store: Store) -> Any:
+    """The client itself, for commands that the store never calls."""
+    return store.redis
+
+
+def profile(id: str = "worker-a", device: str = "cpu") -> WorkerProfile:
+    return WorkerProfile(id, device, lambda spec: str(spec.weights))
+
+
+def worker(id: str, **changes: Any) -> Worker:
+    """One that reports itself idle."""
+    fields: dict[str, Any] = {
+        "device": "cpu",
+        "kind": "cpu",
+        "status": "idle",
+        "job": None,
+        "started_at": 0,
+        "seen_at": 0,
+        "host": "h",
+        "pid": 1,
+        "version": "0",
+        "preflight": [],
+    }
+    return Worker.model_validate({"id": id} | fields | changes)
+
+
+def passed(device: str = "cpu") -> DeviceReport:
+    """A preflight that found nothing wrong."""
+    return DeviceReport(device=device, model=device, ok=True, checks=[], precisions={"fp32": 1.0}, auto="fp32")
+
+
+def result(model: str = "ft:resnet18::x") -> Result:
+    """What a job that succeeded leaves."""
+    receipt = Receipt(
+        labels=["circle", "square"],
+        num_labels=2,
+        split=0.2,
+        seed=0,
+        hyperparameters=Hyperparameters(),
+        precision="fp32",
+        images=ImageCounts(train=1, val=1, test=0),
+        data_sha256="",
+        weights="random:0",
+        weights_sha256="",
+        preprocess="",
+        device=ComputeDevice(name="cpu", model="cpu", processor="any"),
+        versions={},
+    )
+    return Result(model=model, exports={}, receipt=receipt)
 
 
 def spec(**changes: Any) -> JobSpec:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.contract.scaling import Pool
+from services.contract.fleet import Pool
 from services.settings import Settings
 
 

@@ -1,17 +1,21 @@
-"""Trainers without a worker: an archive as an upload leaves it, a spec, a process that is given it."""
+"""Trainers without a worker: an archive as an upload leaves it, a spec, and its attempt, here or as a process."""
 
+import io
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from services.contract.dataset import write_index
-from services.contract.events import LINE
+from services.contract.lines import LINE
 from services.contract.spec import ArchivePaths, Prepared, TrainerSpec
-from services.store.archives import list_archive
+from services.contract.weights import RandomWeights
+from services.datasets.index import write_index
+from services.datasets.listing import list_archive
+from workers.trainer import process
+from workers.trainer.report import Report
 
-PREPARED = Prepared(device="cpu", weights="random:0", precision="fp32")
+PREPARED = Prepared(device="cpu", weights=RandomWeights(0), precision="fp32")
 MEMORY = 4 * 1024**3  # more than any spare takes
 
 
@@ -36,10 +40,28 @@ def spec_of(training: ArchivePaths, **asked: Any) -> TrainerSpec:
     return TrainerSpec.model_validate(fields | asked)
 
 
+class Heard(io.StringIO):
+    """What a trainer says, and whether it has said a line of a type yet."""
+
+    @property
+    def lines(self) -> list[Any]:
+        return [LINE.validate_json(line) for line in self.getvalue().splitlines()]
+
+    def has(self, type: str) -> bool:
+        return f'"type":"{type}"' in self.getvalue()
+
+
+def attempted(spec: TrainerSpec, *, stop_at: str | None = None) -> tuple[list[Any], int]:
+    """In this process: what it said, and its exit status. It is asked to stop once it has said a line of `stop_at`."""
+    heard = Heard()
+    status = process.attempt(spec, Report(heard), lambda: stop_at is not None and heard.has(stop_at))
+    return heard.lines, status
+
+
 def is_idle(trainer: int) -> bool:
     """By its process id. It waits for its spec: it has torch, and takes no more time. Looks for half a second."""
-    process = psutil.Process(trainer)
-    return bool(process.memory_info().rss > 200e6 and process.cpu_percent(interval=0.5) == 0.0)
+    found = psutil.Process(trainer)
+    return bool(found.memory_info().rss > 200e6 and found.cpu_percent(interval=0.5) == 0.0)
 
 
 def carried_out(trainer: "subprocess.Popen[bytes]", spec: TrainerSpec) -> tuple[list[Any], int]:
@@ -48,11 +70,11 @@ def carried_out(trainer: "subprocess.Popen[bytes]", spec: TrainerSpec) -> tuple[
     assert trainer.stdout is not None
     trainer.stdin.write(spec.model_dump_json().encode() + b"\n")
     trainer.stdin.flush()
-    process, memory, lines = psutil.Process(trainer.pid), 0, []
+    running, memory, lines = psutil.Process(trainer.pid), 0, []
     for raw in trainer.stdout:
         lines.append(LINE.validate_json(raw))
         if lines[-1].type != "done":  # after it there may be no process to look at
-            memory = max(memory, process.memory_info().rss)
+            memory = max(memory, running.memory_info().rss)
     assert trainer.wait(10) == 0, lines[-1:]
     trainer.stdin.close()
     trainer.stdout.close()

@@ -5,12 +5,13 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
 from pydantic import ValidationError
 
-from services.contract.events import LINE, Line
+from services.contract.lines import LINE, Line
 from services.contract.spec import TrainerSpec
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,15 @@ OOM_COUNTS = (  # cgroup v2's, v1's
     Path("/sys/fs/cgroup/memory.events"),
     Path("/sys/fs/cgroup/memory/memory.oom_control"),
 )
+
+
+@dataclass(frozen=True)
+class TrainerExit:
+    """`status` is minus the signal's number if one killed it; `oom_killed` if the kernel did, for memory, as far as
+    the control group tells."""
+
+    status: int
+    oom_killed: bool
 
 
 class Child:
@@ -47,13 +57,12 @@ class Child:
         finally:
             transport.close()
 
-    async def wait(self) -> int:
-        """The exit status; minus the signal's number if one killed it."""
+    async def wait(self) -> TrainerExit:
         status = await asyncio.to_thread(self._process.wait)
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        return status
+        return TrainerExit(status, oom_killed=status == -signal.SIGKILL and oom_kills() > self._oom_kills)
 
     def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
@@ -72,10 +81,6 @@ class Child:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-
-    def was_oom_killed(self, status: int) -> bool:
-        """Whether the kernel killed it for memory, as far as its control group tells."""
-        return status == -signal.SIGKILL and oom_kills() > self._oom_kills
 
 
 def oom_kills() -> int:

@@ -8,6 +8,8 @@ import sys
 
 from services.contract.spec import Prepared
 
+TRAINER = "workers.trainer"  # the module that is run
+
 
 class Spare:
     def __init__(self, prepared: Prepared, memory: int) -> None:
@@ -36,7 +38,7 @@ class Spare:
 def start_trainer(*arguments: str) -> subprocess.Popen[bytes]:
     """Tethered: it ends by itself when this process does, however that happens."""
     return subprocess.Popen(
-        [sys.executable, "-m", "workers.trainer", "--tethered", *arguments],
+        [sys.executable, "-m", TRAINER, "--tethered", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # a Ctrl-C at the worker must reach it through us, as a drain

@@ -5,32 +5,34 @@ import contextlib
 import resource
 import socket
 import sys
+from math import ceil
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from services import tether
 from services.api import auth
 from services.api.main import create_app
+from services.process import tether
 from services.settings import Settings, settings
 from services.store.store import refusal_to_start
 
-GRACE = 5  # seconds that open requests have after a SIGTERM
 MANY = 10_240  # open files; macOS allows no more
-VANISHED = 20.0  # seconds that a client may leave what we sent it unacknowledged
 
 
-class Protocol(H11Protocol):
-    """Cuts off a client that acknowledges nothing, or takes nothing, for `VANISHED` seconds: its stream's heartbeats
-    find it out. The kernel's own patience is some 15 minutes. macOS has no such option."""
+def protocol(vanished: float) -> type[H11Protocol]:
+    """HTTP that cuts off a client which acknowledges nothing, or takes nothing, for `vanished` seconds: its stream's
+    heartbeats find it out. The kernel's own patience is some 15 minutes. macOS has no such option."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        connection = transport.get_extra_info("socket")
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(VANISHED * 1000))
-        super().connection_made(transport)
+    class VigilantProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            connection = transport.get_extra_info("socket")
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(vanished * 1000))
+            super().connection_made(transport)
+
+    return VigilantProtocol
 
 
 class Server(uvicorn.Server):
@@ -55,12 +57,12 @@ def main(config: Settings | None = None) -> int:
     app = create_app(config)
     options = uvicorn.Config(
         app,
-        http=Protocol,
+        http=protocol(config.timing.vanished),
         host=config.host.strip("[]"),
         port=config.port,
         log_level=config.log_level.lower(),
         access_log=config.log_level == "DEBUG",
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=ceil(config.timing.api_grace),
         server_header=False,
     )
     server = Server(options, app)

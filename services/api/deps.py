@@ -10,7 +10,7 @@ from services.api.streams import Streams
 from services.contract.errors import NotFound
 from services.settings import Settings
 from services.store.files import FileRecord
-from services.store.jobs import Record
+from services.store.record import JobRecord
 from services.store.store import Store
 
 
@@ -57,7 +57,7 @@ async def _tenant(keys: TheKeys, bearer: Bearer) -> str:
 Tenant = Annotated[str, Depends(_tenant)]
 
 
-async def _own_job(job_id: str, tenant: Tenant, store: TheStore) -> Record:
+async def _own_job(job_id: str, tenant: Tenant, store: TheStore) -> JobRecord:
     record = await store.jobs.owned_by(tenant, job_id)
     if record is None:
         raise NotFound(f"There is no job {job_id}.", param="fine_tuning_job_id")
@@ -71,7 +71,7 @@ async def _own_file(file_id: str, tenant: Tenant, store: TheStore) -> FileRecord
     return record
 
 
-OwnJob = Annotated[Record, Depends(_own_job)]
+OwnJob = Annotated[JobRecord, Depends(_own_job)]
 OwnFile = Annotated[FileRecord, Depends(_own_file)]
 After = Annotated[str | None, Query(description="the id of the last item of the page before")]
 Limit = Annotated[int, Query(ge=1, le=100)]

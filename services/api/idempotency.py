@@ -14,9 +14,9 @@ from fastapi import Response
 from services.contract.errors import InFlight, InvalidRequest
 from services.contract.ids import new_id
 from services.contract.job import Job
-from services.store.submissions import BY_BODY, BY_KEY, Reservation, Submissions
+from services.contract.timing import Timing
+from services.store.submissions import Reservation, Submissions
 
-GIVEN_UP = 10.0  # seconds after which a first try that said nothing is taken for dead
 KEY_CAP = 255  # characters
 
 
@@ -26,12 +26,13 @@ async def once(
     body: Any,
     tenant: str,
     submissions: Submissions,
+    timing: Timing,
 ) -> Job | Response:
     """What `make` gives for the id of this submission's job, or what the first try was told.
 
     Where Redis fails in between, the reservation stays, and the next try makes the same job.
     """
-    reservation = await _reserve(headers, body, tenant, submissions)
+    reservation = await _reserve(headers, body, tenant, submissions, timing)
     if reservation is None:
         return await make(new_id("ftjob"))
     if reservation.answer is not None:
@@ -45,24 +46,26 @@ async def once(
     return job
 
 
-async def _reserve(headers: Mapping[str, str], body: Any, tenant: str, submissions: Submissions) -> Reservation | None:
+async def _reserve(
+    headers: Mapping[str, str], body: Any, tenant: str, submissions: Submissions, timing: Timing
+) -> Reservation | None:
     """None for a submission that carries neither mark."""
     digest = _sha256(json.dumps(body, sort_keys=True))
     if (key := headers.get("idempotency-key")) is not None:
-        return await _by_key(key, digest, tenant, submissions)
+        return await _by_key(key, digest, tenant, submissions, timing)
     if re.fullmatch("[0-9]{1,3}", tries := headers.get("x-stainless-retry-count", "")):
         name = _sha256(f"{headers.get('authorization')} {digest}")
-        return await submissions.reserve(tenant, name, digest, seconds=BY_BODY, anew=int(tries) == 0)
+        return await submissions.reserve(tenant, name, digest, seconds=timing.submission_by_body, anew=int(tries) == 0)
     return None
 
 
-async def _by_key(key: str, digest: str, tenant: str, submissions: Submissions) -> Reservation:
+async def _by_key(key: str, digest: str, tenant: str, submissions: Submissions, timing: Timing) -> Reservation:
     if not 0 < len(key) <= KEY_CAP:
         raise InvalidRequest(f"Idempotency-Key: between 1 and {KEY_CAP} characters", param="Idempotency-Key")
-    reservation = await submissions.reserve(tenant, _sha256(key), digest, seconds=BY_KEY)
+    reservation = await submissions.reserve(tenant, _sha256(key), digest, seconds=timing.submission_by_key)
     if reservation is None:
         raise InvalidRequest("Idempotency-Key: it was used with another body", param="Idempotency-Key")
-    if reservation.answer is None and not reservation.is_first and reservation.age < GIVEN_UP:
+    if reservation.answer is None and not reservation.is_first and reservation.age < timing.submission_given_up:
         raise InFlight("A submission with this Idempotency-Key is under way; try again in a moment.")
     return reservation
 

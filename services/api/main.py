@@ -41,7 +41,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: Settings = app.state.settings
     async with open_store(config, connections=1) as store:  # a command takes it for less than a millisecond
-        streams = Streams(store.redis, store.events, config.store_url)
+        streams = Streams(store, config.store_url, config.timing)
         reading = asyncio.create_task(streams.run())
         app.state.store, app.state.streams = store, streams
         yield

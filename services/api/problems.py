@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 
 from services.contract import errors
 from services.contract.errors import HeadwayError
+from services.contract.timing import Timing
 from services.store.connection import as_problem
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = "5"  # seconds: a pass of the reaper, or a restart of Redis
+RETRY_AFTER = str(round(Timing().retry_after))
 MEDIA_TYPE = "application/problem+json"
 BRANCH = re.compile(r"^(constrained-\w+|(literal|nullable|list|dict|function-\w+)\[.*\]|int|float|str)$")  # of a union
 

@@ -13,15 +13,14 @@ from starlette.types import Send
 
 from services.api.streams import Gap, Streams, order
 from services.contract.errors import InvalidRequest
+from services.contract.timing import Timing
 from services.contract.transitions import ENDED
 from services.store.connection import is_away
-from services.store.events import Entry
-from services.store.jobs import Record
+from services.store.events import StreamEntry
+from services.store.record import JobRecord
 from services.store.store import Store
 
 MEDIA_TYPE = "text/event-stream"
-HEARTBEAT = 15.0  # seconds of silence, then a comment, so that proxies keep the connection
-RETRY = 3000  # ms that a browser waits before it comes back
 STREAM_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 
@@ -34,7 +33,7 @@ def resume_point(last_event_id: str | None) -> str:
     return last_event_id
 
 
-async def is_over(store: Store, record: Record, after: str) -> bool:
+async def is_over(store: Store, record: JobRecord, after: str) -> bool:
     """Whether a client that has seen `after` has seen the end."""
     if record.status not in ENDED:
         return False
@@ -56,14 +55,18 @@ class EventStream(StreamingResponse):
             await super().stream_response(send)
 
 
-async def stream(record: Record, after: str, streams: Streams, closing: asyncio.Event) -> AsyncGenerator[str, None]:
+async def stream(
+    record: JobRecord, after: str, streams: Streams, timing: Timing, closing: asyncio.Event
+) -> AsyncGenerator[str, None]:
     """The text of the stream, from the event after `after` on."""
-    yield f"retry: {RETRY}\n"  # no blank line: some clients would take it for an event
+    yield f"retry: {round(1000 * timing.stream_retry)}\n"  # no blank line: some clients would take it for an event
     try:
-        async with aclosing(_until(closing, streams.listen(record.id, after, heartbeat=HEARTBEAT))) as entries:
+        async with aclosing(
+            _until(closing, streams.listen(record.id, after, heartbeat=timing.stream_heartbeat))
+        ) as entries:
             async for entry in entries:
                 yield _text(entry)
-                if isinstance(entry, Entry) and entry.final:
+                if isinstance(entry, StreamEntry) and entry.final:
                     yield 'event: done\ndata: {"object": "fine_tuning.job.done"}\n\n'
                     return
     except RedisError as error:
@@ -73,8 +76,8 @@ async def stream(record: Record, after: str, streams: Streams, closing: asyncio.
 
 
 async def _until(
-    closing: asyncio.Event, entries: AsyncGenerator[Entry | Gap | None, None]
-) -> AsyncGenerator[Entry | Gap | None, None]:
+    closing: asyncio.Event, entries: AsyncGenerator[StreamEntry | Gap | None, None]
+) -> AsyncGenerator[StreamEntry | Gap | None, None]:
     """The entries, until the service closes."""
     ending: asyncio.Future[Any] = asyncio.ensure_future(closing.wait())
     coming: asyncio.Future[Any] = asyncio.ensure_future(anext(entries))
@@ -91,11 +94,11 @@ async def _until(
         await entries.aclose()
 
 
-def _text(entry: Entry | Gap | None) -> str:
+def _text(entry: StreamEntry | Gap | None) -> str:
     match entry:
         case None:
             return ": still here\n"
         case Gap():
             return f"event: gap\ndata: {json.dumps({'trimmed_to': entry.trimmed_to})}\n\n"
-        case Entry():
+        case StreamEntry():
             return f"id: {entry.id}\ndata: {entry.event.model_dump_json()}\n\n"

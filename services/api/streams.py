@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 
 from redis.exceptions import ResponseError
 
+from services.contract.timing import Timing
 from services.store import keys
-from services.store.connection import SOCKET_TIMEOUT, Redis, connect, is_away, outage
-from services.store.events import Entry, Events, entry
+from services.store.connection import connect, is_away
+from services.store.events import StreamEntry
+from services.store.store import Store
 
 log = logging.getLogger(__name__)
 
-BLOCK = 5.0  # seconds that one read waits
 BUFFER = 256  # entries that a listener may lag behind the reader
 PAGE = 50  # entries read at once when catching up
-AWAY_PAUSE = 1.0  # seconds between tries while Redis is away
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Listener:
 
     job: str
     last: str
-    buffer: deque[Entry] = field(default_factory=deque)
+    buffer: deque[StreamEntry] = field(default_factory=deque)
     lags: bool = True
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, new: Entry) -> None:
+    def take(self, new: StreamEntry) -> None:
         if len(self.buffer) >= BUFFER:
             self.buffer.clear()
             self.lags = True
@@ -52,16 +52,16 @@ class Listener:
 
 
 class Streams:
-    def __init__(self, redis: Redis, events: Events, url: str) -> None:
-        self._redis, self._events = redis, events
-        self._reader = connect(url, timeout=BLOCK + SOCKET_TIMEOUT)
+    def __init__(self, store: Store, url: str, timing: Timing) -> None:
+        self._redis, self._events, self._outage, self._timing = store.redis, store.events, store.outage, timing
+        self._reader = connect(url, timing, block=timing.stream_block)
         self._reader_id: int | None = None
         self._listeners: dict[str, set[Listener]] = {}
         self._positions: dict[str, str] = {}
         self._changed = False  # a stream was added that the reader does not read yet
         self._anyone = asyncio.Event()
 
-    async def listen(self, job: str, after: str, *, heartbeat: float) -> AsyncGenerator[Entry | Gap | None, None]:
+    async def listen(self, job: str, after: str, *, heartbeat: float) -> AsyncGenerator[StreamEntry | Gap | None, None]:
         """Every entry after the id `after`, then those to come, and a Gap where some were trimmed; None after
         `heartbeat` seconds of silence."""
         listener = Listener(job, after)
@@ -93,19 +93,19 @@ class Streams:
                 await self._read_once()
             except Exception as error:  # every live stream hangs on this one task
                 if is_away(error):
-                    outage.is_seen(error)
+                    self._outage.is_seen(error)
                 else:
                     log.exception("the reader of the streams goes on after")
                 self._reader_id = None
                 self._lag_all()  # entries may come while nobody reads
-                await asyncio.sleep(AWAY_PAUSE)
+                await asyncio.sleep(self._timing.stream_pause)
 
     async def aclose(self) -> None:
         await self._reader.aclose()
 
     # --- listeners -----------------------------------------------------------------------------------------------
 
-    async def _caught_up(self, listener: Listener) -> AsyncIterator[Entry | Gap]:
+    async def _caught_up(self, listener: Listener) -> AsyncIterator[StreamEntry | Gap]:
         """What waits: from Redis while the listener lags, else from its buffer."""
         while listener.lags:
             listener.lags = False  # from here on the reader fills the buffer; what Redis gives twice is skipped
@@ -151,18 +151,18 @@ class Streams:
 
     async def _read_once(self) -> None:
         if self._reader_id is None:
-            self._reader_id = int(await self._reader.client_id())
+            self._reader_id = await self._reader.client_id()
         self._changed = False
         jobs = {keys.events(job): job for job in self._positions}
         if not jobs:
             await asyncio.sleep(0.01)  # a listener is just being added
             return
         positions = {name: self._positions[job] for name, job in jobs.items()}
-        for name, entries in await self._reader.xread(positions, block=round(BLOCK * 1000)) or []:
-            self._hand_out(jobs[name.decode()], [entry(raw) for raw in entries])
-        outage.is_over()
+        for name, entries in await self._reader.xread(positions, block=round(self._timing.stream_block * 1000)) or []:
+            self._hand_out(jobs[name.decode()], [StreamEntry.of(raw) for raw in entries])
+        self._outage.is_over()
 
-    def _hand_out(self, job: str, entries: list[Entry]) -> None:
+    def _hand_out(self, job: str, entries: list[StreamEntry]) -> None:
         if job in self._positions:
             self._positions[job] = entries[-1].id
         for listener in self._listeners.get(job, ()):

@@ -3,11 +3,16 @@
 from math import ceil
 from typing import Any
 
-from services.contract.dataset import Contents, Split
+from services.contract.asked import DEFAULT_SPLIT, CreateJob
 from services.contract.errors import InvalidRequest
-from services.contract.spec import DEFAULT_SPLIT, MAX_OUTPUTS, MAX_POINTS, CreateJob, JobSpec
+from services.contract.file import Contents, Split
+from services.contract.recipe import Recipe
+from services.contract.spec import JobSpec
 from services.settings import Settings
 from services.store.files import FileRecord
+
+MAX_POINTS = 5_000_000  # losses of a sweep: Redis keeps them all, some 150 MB with its events
+MAX_OUTPUTS = 65_536  # of all heads of a sweep together: their weights, momentum and best take 400 MB then
 
 
 def resolve(
@@ -24,7 +29,9 @@ def resolve(
     _refuse_unknown_labels(labels, training, validation)
     _refuse_without_validation(asked, _has_validation(split, training.contents, validation))
     _refuse_too_large(asked, num_labels, sum(training.contents.of("train").values()))
+    recipe = asked.fields_of(Recipe) | {"export": sorted(set(asked.export))}
     spec = JobSpec(
+        **recipe,
         model=asked.model,
         weights=asked.weights or settings.job_weights,
         training_file=training.id,
@@ -33,12 +40,6 @@ def resolve(
         num_labels=num_labels,
         labels=labels,
         hyperparameters=asked.resolved(),
-        feature_scaling=asked.feature_scaling,
-        precision=asked.precision,
-        sweep=asked.sweep,
-        early_stopping=asked.early_stopping,
-        checkpoints=asked.checkpoints,
-        export=sorted(set(asked.export)),
         seed=asked.seed or 0,
         device=asked.device,
         priority=asked.priority,
@@ -91,7 +92,7 @@ def _refuse_too_large(asked: CreateJob, num_labels: int, images: int) -> None:
     """A sweep whose heads or losses would not fit in memory or in Redis."""
     if asked.sweep is None:
         return
-    trials = asked.sweep.trials(asked.resolved())
+    trials = asked.trials
     if len(trials) * num_labels > MAX_OUTPUTS:
         raise InvalidRequest(
             f"sweep: {len(trials)} trials of {num_labels} labels are more than {MAX_OUTPUTS} outputs: try fewer trials",

@@ -15,11 +15,13 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from services.contract.dataset import contents, write_index
 from services.contract.errors import BadRequest, InvalidRequest, TooLarge
 from services.contract.ids import new_id
-from services.store.archives import list_archive
-from services.store.files import FileRecord, FileStore
+from services.datasets.index import contents, write_index
+from services.datasets.listing import list_archive
+from services.store import places
+from services.store.blobs import Blobs
+from services.store.files import FileRecord
 
 FIELD_CAP = 4096  # bytes of a form field that is no file
 FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
@@ -37,7 +39,7 @@ class Form:
     ended: bool = False
 
 
-async def receive(request: Request, store: FileStore, tenant: str, cap: int) -> FileRecord:
+async def receive(request: Request, blobs: Blobs, tenant: str, cap: int) -> FileRecord:
     """The upload's record, its bytes and its index in the store; nothing is left behind where it is refused.
 
     Raises BadRequest, InvalidRequest, InvalidArchive, TooLarge.
@@ -45,12 +47,11 @@ async def receive(request: Request, store: FileStore, tenant: str, cap: int) -> 
     declared = int(request.headers.get("content-length") or 0)
     if declared > cap + FORM_SLACK:
         raise _too_large(cap)
-    draft = store.path(f"{tenant}/incoming/{secrets.token_hex(8)}")
-    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft = await asyncio.to_thread(blobs.new_draft, tenant, secrets.token_hex(8))
     try:
         form = await _parse(request, draft, cap)
         _check(form)
-        return await asyncio.to_thread(_keep, form, store, tenant)
+        return await asyncio.to_thread(_keep, form, blobs, tenant)
     finally:
         for leftover in draft.parent.glob(f"{draft.name}*"):
             leftover.unlink(missing_ok=True)
@@ -157,19 +158,18 @@ def _check(form: Form) -> None:
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
 
 
-def _keep(form: Form, store: FileStore, tenant: str) -> FileRecord:
+def _keep(form: Form, blobs: Blobs, tenant: str) -> FileRecord:
     """List the archive, then move it to where its content says; equal bytes share a place."""
     listing = list_archive(form.draft)
     digest = form.sha256.hexdigest()
-    place = f"{tenant}/files/{digest[:2]}/{digest}"
-    index, data = f"{place}.index", place if listing.data == form.draft else f"{place}.tar"
+    upload = places.upload(tenant, digest)
+    index, data = places.index(upload), upload if listing.data == form.draft else places.plain_tar(upload)
     draft_index = form.draft.with_name(form.draft.name + ".index")
     write_index(listing.images, draft_index)
-    store.path(place).parent.mkdir(parents=True, exist_ok=True)
-    form.draft.replace(store.path(place))
-    if data != place:
-        listing.data.replace(store.path(data))
-    draft_index.replace(store.path(index))
+    blobs.adopt(upload, form.draft)
+    if data != upload:
+        blobs.adopt(data, listing.data)
+    blobs.adopt(index, draft_index)
     return FileRecord(
         id=new_id("file"),
         tenant=tenant,
@@ -177,6 +177,7 @@ def _keep(form: Form, store: FileStore, tenant: str) -> FileRecord:
         bytes=form.bytes,
         created_at=int(time.time()),
         sha256=digest,
+        upload=upload,
         data=data,
         index=index,
         contents=contents(listing.images, listing.ignored),

@@ -2,35 +2,37 @@
 
 import time
 
-from services.contract.dataset import Contents
-from services.contract.events import leader_of
+from services.contract.file import File
 from services.contract.ids import checkpoint_id, model_id
 from services.contract.job import (
     Checkpoint,
     EchoedMethod,
-    File,
+    EchoedSupervised,
     Job,
     OpenAIError,
     OpenAIHyperparameters,
-    Place,
+    OpenAIMetrics,
+    QueuePlace,
     Usage,
 )
-from services.contract.spec import BASE_LEARNING_RATE
+from services.contract.progress import Progress, leader_of
+from services.contract.recipe import BASE_LEARNING_RATE, Hyperparameters, Recipe
 from services.contract.transitions import OWNED, Status, allowed_actions
-from services.store.checkpoints import Known
+from services.store.checkpoints import CheckpointRecord
 from services.store.files import FileRecord
-from services.store.jobs import Record
+from services.store.record import JobRecord
 
 
-def job_view(record: Record, place: Place | None) -> Job:
-    spec, hp, leader = record.spec, record.spec.hyperparameters, leader_of(record.trials)
-    failed = record.status is Status.FAILED
-    openai = OpenAIHyperparameters(
-        n_epochs=hp.n_epochs,
-        batch_size=hp.batch_size,
-        learning_rate_multiplier=hp.learning_rate / BASE_LEARNING_RATE,
-    )
+def job_view(record: JobRecord, place: QueuePlace | None) -> Job:
+    spec, latest, trials = record.spec, record.latest, record.latest.trials or []
+    leader = leader_of(trials)
+    recipe = spec.fields_of(Recipe)
+    if record.binding:
+        recipe["precision"] = record.binding.precision
+    openai = _openai(spec.hyperparameters)
+    echoed = EchoedSupervised(hyperparameters=spec.hyperparameters.model_dump() | openai.model_dump())
     return Job(
+        **recipe,
         id=record.id,
         created_at=record.created_at,
         started_at=record.started_at,
@@ -39,7 +41,7 @@ def job_view(record: Record, place: Place | None) -> Job:
         status=record.status,
         status_reason=record.reason,
         allowed_actions=allowed_actions(record.status),
-        error=OpenAIError(code=record.reason.code, message=record.reason.message) if failed else None,
+        error=_error(record),
         organization_id=record.tenant,
         model=spec.model,
         weights=spec.weights,
@@ -50,16 +52,10 @@ def job_view(record: Record, place: Place | None) -> Job:
         num_labels=spec.num_labels,
         labels=spec.labels,
         hyperparameters=openai,
-        resolved_hyperparameters=hp,
-        method=EchoedMethod(supervised=EchoedMethod.Supervised(hyperparameters=hp.model_dump() | openai.model_dump())),
-        feature_scaling=spec.feature_scaling,
-        precision=record.precision or spec.precision,
-        sweep=spec.sweep,
-        trials=record.trials,
-        best_trial=leader and leader.trial,
-        early_stopping=spec.early_stopping,
-        checkpoints=spec.checkpoints,
-        export=list(spec.export),
+        resolved_hyperparameters=spec.hyperparameters,
+        method=EchoedMethod(supervised=echoed),
+        trials=trials,
+        best_trial=leader.trial if leader else None,
         seed=spec.seed,
         device=spec.device,
         priority=spec.priority,
@@ -68,29 +64,43 @@ def job_view(record: Record, place: Place | None) -> Job:
         metadata=spec.metadata,
         asked=spec.asked,
         queue=place,
-        progress=record.progress,
-        metrics=record.metrics,
-        best=record.best,
-        evaluation=record.evaluation,
+        progress=latest.progress or Progress(),
+        metrics=latest.metrics,
+        best=latest.best,
+        evaluation=latest.evaluation,
         attempt=record.attempt,
         attempts=record.attempts,
-        usage=Usage(device_seconds=_device_seconds(record), features=record.features),
+        usage=Usage(device_seconds=_device_seconds(record), features=latest.features),
     )
 
 
-def _estimated_finish(record: Record) -> int | None:
-    eta = record.progress.eta_seconds
+def _openai(hp: Hyperparameters) -> OpenAIHyperparameters:
+    return OpenAIHyperparameters(
+        n_epochs=hp.n_epochs,
+        batch_size=hp.batch_size,
+        learning_rate_multiplier=hp.learning_rate / BASE_LEARNING_RATE,
+    )
+
+
+def _error(record: JobRecord) -> OpenAIError | None:
+    if record.status is not Status.FAILED:
+        return None
+    return OpenAIError(code=record.reason.code, message=record.reason.message)
+
+
+def _estimated_finish(record: JobRecord) -> int | None:
+    eta = record.latest.progress.eta_seconds if record.latest.progress else None
     return int(time.time() + eta) if record.status is Status.RUNNING and eta is not None else None
 
 
-def _device_seconds(record: Record) -> float:
+def _device_seconds(record: JobRecord) -> float:
     """Of ended attempts, and of the one that runs."""
     running = record.status in OWNED and record.claimed_at is not None
     now = time.time() - record.claimed_at / 1000 if running and record.claimed_at else 0.0
     return round(record.device_seconds + max(0.0, now), 3)
 
 
-def checkpoint_view(record: Record, known: Known) -> Checkpoint:
+def checkpoint_view(record: JobRecord, known: CheckpointRecord) -> Checkpoint:
     id = checkpoint_id(record.id, known.number)
     return Checkpoint(
         id=id,
@@ -98,7 +108,7 @@ def checkpoint_view(record: Record, known: Known) -> Checkpoint:
         fine_tuning_job_id=record.id,
         fine_tuned_model_checkpoint=f"{model_id(record.id, record.spec.suffix)}:step-{known.metrics.step}",
         step_number=known.metrics.step,
-        metrics=Checkpoint.Metrics(
+        metrics=OpenAIMetrics(
             step=known.metrics.step,
             epoch=known.metrics.epoch,
             train_loss=known.metrics.train_loss,
@@ -119,5 +129,5 @@ def file_view(record: FileRecord) -> File:
         created_at=record.created_at,
         filename=record.filename,
         sha256=record.sha256,
-        contents=Contents.model_validate(record.contents),
+        contents=record.contents,
     )

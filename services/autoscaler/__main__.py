@@ -2,9 +2,9 @@
 
 import asyncio
 
-from services import background
 from services.autoscaler.loop import Autoscaler
 from services.autoscaler.providers import ProviderError, provider
+from services.process import daemon
 from services.settings import Settings
 from services.store.store import Store
 
@@ -21,4 +21,4 @@ async def work(store: Store, config: Settings) -> None:
 
 
 if __name__ == "__main__":
-    background.main(work)
+    daemon.main(work)

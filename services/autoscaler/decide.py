@@ -9,10 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from services.contract.scaling import Decision, Pool
+from services.contract.fleet import Decision, Pool
+from services.contract.timing import Timing
+from services.settings import Settings
 
 
-class State(StrEnum):
+class WorkerState(StrEnum):
     STARTING = "starting"  # it has not reported yet
     IDLE = "idle"
     BUSY = "busy"
@@ -20,16 +22,20 @@ class State(StrEnum):
     FAILING = "failing"  # it runs and does not work: silent, or started again and again
 
 
-READY = (State.IDLE, State.STARTING, State.BUSY)  # these take a job now, or soon; the first are the easiest to spare
+READY = (
+    WorkerState.IDLE,
+    WorkerState.STARTING,
+    WorkerState.BUSY,
+)  # these take a job now, or soon; the first are the easiest to spare
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenWorker:
     """A worker as the autoscaler sees it. `ours`: it may be drained, and counts against the maximum."""
 
     id: str
     kind: str
-    state: State
+    state: WorkerState
     ours: bool = True
     since: float = 0.0  # when it was first seen, or began to fail, s
     percent: float = 0.0  # of its job
@@ -37,13 +43,24 @@ class Seen:
 
 @dataclass(frozen=True)
 class Rules:
-    """Seconds."""
+    """Seconds; those that are no setting are `Timing`'s."""
 
     cooldown: float = 60.0
     last_cooldown: float = 180.0  # of a kind's last worker: who starts from none waits longest, and one costs little
-    first_backoff: float = 5.0  # after a start that brought no worker; doubled at each further one
-    last_backoff: float = 300.0
-    silence: float = 180.0  # of a worker that runs and does not report; then it is stopped
+    first_backoff: float = Timing().autoscaler_first_backoff
+    last_backoff: float = Timing().autoscaler_last_backoff
+    silence: float = Timing().worker_silence
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        timing = settings.timing
+        return cls(
+            cooldown=settings.autoscale_cooldown,
+            last_cooldown=settings.autoscale_last_cooldown,
+            first_backoff=timing.autoscaler_first_backoff,
+            last_backoff=timing.autoscaler_last_backoff,
+            silence=timing.worker_silence,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,27 +92,27 @@ class Look:
     """All that a decision rests on. `workers` are those of the pool's kind, `queued` the jobs that wait for it."""
 
     queued: int
-    workers: Sequence[Seen]
+    workers: Sequence[SeenWorker]
     pool: Pool
     past: Past
     rules: Rules
     now: float
 
-    def count(self, *states: State) -> int:
+    def count(self, *states: WorkerState) -> int:
         return sum(worker.state in states for worker in self.workers)
 
     @property
-    def ours(self) -> list[Seen]:
+    def ours(self) -> list[SeenWorker]:
         return [worker for worker in self.workers if worker.ours]
 
     @property
-    def ready(self) -> list[Seen]:
+    def ready(self) -> list[SeenWorker]:
         return [worker for worker in self.ours if worker.state in READY]
 
     @property
     def needed(self) -> int:
         """Workers that would leave no job waiting, whoever started them."""
-        return self.queued + self.count(State.BUSY)
+        return self.queued + self.count(WorkerState.BUSY)
 
     @property
     def wanted(self) -> int:
@@ -122,7 +139,7 @@ class Act:
 
 
 def shares(
-    waiting: Mapping[str, int], workers: Sequence[Seen], pools: Sequence[Pool], closed: Collection[str] = ()
+    waiting: Mapping[str, int], workers: Sequence[SeenWorker], pools: Sequence[Pool], closed: Collection[str] = ()
 ) -> dict[str, int]:
     """Jobs that wait, by pool. Those that take any device go where somebody is free, then to the first pool with
     room, but not to one where starts just failed (`closed`); what is beyond every maximum waits at the first."""
@@ -146,11 +163,11 @@ def decide(look: Look) -> Decision:
         kind=look.pool.kind,
         at=look.now,
         queued=look.queued,
-        idle=look.count(State.IDLE),
-        busy=look.count(State.BUSY),
-        starting=look.count(State.STARTING),
-        draining=look.count(State.DRAINING),
-        failing=look.count(State.FAILING),
+        idle=look.count(WorkerState.IDLE),
+        busy=look.count(WorkerState.BUSY),
+        starting=look.count(WorkerState.STARTING),
+        draining=look.count(WorkerState.DRAINING),
+        failing=look.count(WorkerState.FAILING),
         failed_starts=look.past.failures,
         needed=look.needed,
         target=look.target,
@@ -161,7 +178,7 @@ def decide(look: Look) -> Decision:
 
 
 def _replace(look: Look) -> Act | None:
-    failing = [worker for worker in look.ours if worker.state is State.FAILING]
+    failing = [worker for worker in look.ours if worker.state is WorkerState.FAILING]
     silent = [worker for worker in failing if look.now - worker.since >= look.rules.silence]
     if not silent:
         return None
@@ -177,7 +194,7 @@ def _grow(look: Look) -> Act | None:
         return Act(f"{_starts(look.past.failures)} came to nothing; the next try in {wait:.0f} s")
     room = look.pool.max - len(look.ours)  # who drains or fails still holds its memory and its device
     if room <= 0:
-        held = f"{look.count(State.DRAINING)} draining, {look.count(State.FAILING)} failing"
+        held = f"{look.count(WorkerState.DRAINING)} draining, {look.count(WorkerState.FAILING)} failing"
         return Act(f"{_workers(missing)} missing; their places are still held ({held})")
     start = min(missing, room, 1 if look.past.failures else room)  # after a failure, one is the test
     why = f"{_jobs(look.queued)} waiting" if look.queued else f"the minimum is {look.pool.min}"
@@ -190,7 +207,7 @@ def _shrink(look: Look) -> Act | None:
         order = sorted(look.ready, key=lambda worker: (READY.index(worker.state), worker.percent, -worker.since))
         return Act(f"{above} above the maximum of {look.pool.max}: drain {above}", drain=_ids(order[:above]))
     surplus = len(look.ready) - look.target
-    idle = [worker for worker in look.ready if worker.state is State.IDLE]
+    idle = [worker for worker in look.ready if worker.state is WorkerState.IDLE]
     wait = look.rules.cooldown if look.target else look.rules.last_cooldown
     if surplus <= 0 or not idle or look.now - look.past.began < wait:
         return None
@@ -202,23 +219,23 @@ def _keep(look: Look) -> Act:
     surplus = len(look.ready) - look.wanted
     if surplus > 0:
         return Act(f"{surplus} not needed now; kept for a cool-down")
-    if look.queued and len(look.ready) == look.pool.max and look.count(State.BUSY):
+    if look.queued and len(look.ready) == look.pool.max and look.count(WorkerState.BUSY):
         return Act(f"{_jobs(look.queued)} waiting; at the maximum of {look.pool.max}")
     return Act(f"{_jobs(look.queued)} waiting, {_workers(len(look.ready))}: enough")
 
 
-def _free(kind: str, workers: Sequence[Seen]) -> int:
+def _free(kind: str, workers: Sequence[SeenWorker]) -> int:
     """Who of a kind can take a job now, or soon."""
-    return sum(worker.kind == kind and worker.state in (State.IDLE, State.STARTING) for worker in workers)
+    return sum(worker.kind == kind and worker.state in (WorkerState.IDLE, WorkerState.STARTING) for worker in workers)
 
 
-def _held(kind: str, workers: Sequence[Seen]) -> int:
+def _held(kind: str, workers: Sequence[SeenWorker]) -> int:
     """Places of a kind that take no job soon."""
-    held = (State.BUSY, State.DRAINING, State.FAILING)
+    held = (WorkerState.BUSY, WorkerState.DRAINING, WorkerState.FAILING)
     return sum(worker.kind == kind and worker.ours and worker.state in held for worker in workers)
 
 
-def _ids(workers: Sequence[Seen]) -> list[str]:
+def _ids(workers: Sequence[SeenWorker]) -> list[str]:
     return [worker.id for worker in workers]
 
 

@@ -15,20 +15,18 @@ from dataclasses import dataclass, field, replace
 
 from redis.exceptions import RedisError
 
-from services.autoscaler.decide import Look, Past, Rules, Seen, State, decide, shares
+from services.autoscaler.decide import Look, Past, Rules, SeenWorker, WorkerState, decide, shares
 from services.autoscaler.providers import Provider, ProviderError
 from services.autoscaler.watch import Sight, Watch
-from services.contract.job import Worker
-from services.contract.scaling import Decision, Pool, Scaling
+from services.contract.fleet import AutoscalerReport, Decision, Pool, Worker
 from services.settings import Settings
-from services.store.connection import is_away, outage
-from services.store.scaling import TURN
+from services.store import keys
+from services.store.connection import is_away
 from services.store.store import Store
 from services.store.workers import Drain
 
 log = logging.getLogger("headway.autoscaler")
 
-EVERY = 1.0  # seconds between looks
 ALL = "all kinds"  # what a problem of the provider itself concerns
 
 
@@ -50,7 +48,7 @@ class Autoscaler:
     def __init__(self, store: Store, provider: Provider, settings: Settings) -> None:
         self._store, self._provider, self._settings = store, provider, settings
         self._pools = settings.pools
-        self._rules = Rules(settings.autoscale_cooldown, settings.autoscale_last_cooldown)
+        self._rules, self._timing = Rules.of(settings), settings.timing
         self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._forget()
 
@@ -59,23 +57,23 @@ class Autoscaler:
         while True:
             try:
                 asked = time.monotonic()
-                if await self._store.scaling.take_turn(self._me):
-                    await self._one_pass(until=asked + TURN - EVERY)
+                if await self._store.turns.take(keys.AUTOSCALER, self._me, seconds=self._timing.autoscaler_turn):
+                    await self._one_pass(until=asked + self._timing.autoscaler_turn - self._timing.autoscaler_every)
                 else:
                     self._forget()
-                outage.is_over()
+                self._store.outage.is_over()
                 self._settings.show_alive()
             except RedisError as error:
                 self._forget()  # if workers were silent, it was not their fault
                 if is_away(error):
-                    outage.is_seen(error)
+                    self._store.outage.is_seen(error)
                 else:
                     log.exception("a look failed")
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(self._timing.autoscaler_every)
 
     async def _one_pass(self, until: float) -> None:
         """`until`, by time.monotonic(), nobody else acts."""
-        if time.time() - self._memory.looked > TURN:  # the machine slept: nobody was silent
+        if time.time() - self._memory.looked > self._timing.autoscaler_turn:  # the machine slept: nobody was silent
             self._forget()
         decisions: list[Decision] = []
         done: list[Decision] = []
@@ -93,11 +91,12 @@ class Autoscaler:
 
     def _forget(self) -> None:
         now = time.time()
-        self._memory = Memory(Watch(self._rules.silence), now, now)
+        watch = Watch(silence=self._rules.silence, ask_again=self._timing.ask_again)
+        self._memory = Memory(watch, now, now)
 
     # --- look ----------------------------------------------------------------------------------------------------
 
-    async def _look(self, now: float) -> list[Seen]:
+    async def _look(self, now: float) -> list[SeenWorker]:
         instances = await asyncio.to_thread(self._provider.instances)
         reports = await self._store.workers.all()
         sight = self._memory.watch.look(instances, reports, now)
@@ -114,24 +113,25 @@ class Autoscaler:
             self._memory.past[kind] = self._memory.of(kind).with_failures(count, now)
             self._note_problem(kind, f"A worker on {kind} ended before it came to work; its log says why.")
 
-    async def _with_progress(self, worker: Seen, sight: Sight, reports: Sequence[Worker]) -> Seen:
+    async def _with_progress(self, worker: SeenWorker, sight: Sight, reports: Sequence[Worker]) -> SeenWorker:
         """How far a busy one is: asked only where one of its kind has to go."""
         most = {pool.kind: pool.max for pool in self._pools}.get(worker.kind, 0)
         ours = sum(other.ours and other.kind == worker.kind for other in sight.workers)
-        if worker.state is not State.BUSY or not worker.ours or ours <= most:
+        if worker.state is not WorkerState.BUSY or not worker.ours or ours <= most:
             return worker
         job = {report.id: report.job for report in reports}.get(self._memory.watch.worker_of(worker.id) or "")
         record = await self._store.jobs.get(job) if job else None
-        return replace(worker, percent=record.progress.percent) if record else worker
+        progress = record.latest.progress if record else None
+        return replace(worker, percent=progress.percent) if progress else worker
 
     # --- decide --------------------------------------------------------------------------------------------------
 
-    def _decide(self, waiting: Mapping[str, int], workers: Sequence[Seen], now: float) -> list[Decision]:
+    def _decide(self, waiting: Mapping[str, int], workers: Sequence[SeenWorker], now: float) -> list[Decision]:
         closed = [pool.kind for pool in self._pools if self._memory.of(pool.kind).failures]
         share = shares(waiting, workers, self._pools, closed)
         return [self._decide_for(pool, share[pool.kind], workers, now) for pool in self._pools]
 
-    def _decide_for(self, pool: Pool, queued: int, workers: Sequence[Seen], now: float) -> Decision:
+    def _decide_for(self, pool: Pool, queued: int, workers: Sequence[SeenWorker], now: float) -> Decision:
         past = self._memory.of(pool.kind)
         those = [worker for worker in workers if worker.kind == pool.kind]
         look = Look(queued, those, pool, past, self._rules, now)
@@ -140,7 +140,7 @@ class Autoscaler:
 
     # --- carry out -----------------------------------------------------------------------------------------------
 
-    async def _carried_out(self, decision: Decision, workers: Mapping[str, Seen], until: float) -> list[Decision]:
+    async def _carried_out(self, decision: Decision, workers: Mapping[str, SeenWorker], until: float) -> list[Decision]:
         """As much of it as could be done, if any."""
         started, drained = 0, []
         try:
@@ -158,13 +158,13 @@ class Autoscaler:
             log.info("%s: %s", done.kind, done.reason)
         return [done] if done.acts else []
 
-    async def _end(self, worker: Seen) -> bool:
+    async def _end(self, worker: SeenWorker) -> bool:
         """Whether it was asked. An idle worker ends once it has no job: it may be taking one just now."""
         id = self._memory.watch.worker_of(worker.id)
-        if id is None or worker.state not in (State.IDLE, State.BUSY):
+        if id is None or worker.state not in (WorkerState.IDLE, WorkerState.BUSY):
             await asyncio.to_thread(self._provider.stop, worker.id)
         elif not await self._store.workers.ask_to_drain(
-            id, Drain.AFTER_JOB if worker.state is State.IDLE else Drain.NOW
+            id, Drain.AFTER_JOB if worker.state is WorkerState.IDLE else Drain.NOW
         ):
             return False
         self._memory.watch.note_ask(worker.id, time.time())
@@ -188,7 +188,7 @@ class Autoscaler:
             self._memory.problems[kind] = problem
 
     async def _tell(self, decisions: Sequence[Decision], done: Sequence[Decision]) -> None:
-        state = Scaling(
+        report = AutoscalerReport(
             id=self._me,
             provider=self._provider.name,
             seen_at=time.time(),
@@ -196,4 +196,4 @@ class Autoscaler:
             now=list(decisions),
             problem=" ".join(self._memory.problems.values()) or None,
         )
-        await self._store.scaling.tell(state, done)
+        await self._store.autoscaling.tell(report, done)

@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from services.autoscaler.decide import Seen, State
-from services.autoscaler.providers import Condition, Instance
-from services.contract.job import Worker
-
-ASK_AGAIN = 10.0  # seconds within which a worker that was asked to drain says that it does
+from services.autoscaler.decide import SeenWorker, WorkerState
+from services.autoscaler.providers import Condition, WorkerInstance
+from services.contract.fleet import Worker
 
 
 @dataclass
-class Known:
+class WorkerMemory:
     """What is remembered of a worker of ours. Times are Unix, s."""
 
     since: float  # when it was first seen
@@ -33,18 +31,19 @@ class Known:
 class Sight:
     """What one look brought. By kind: starts that came to nothing, and kinds of which a worker came to work."""
 
-    workers: list[Seen] = field(default_factory=list)
+    workers: list[SeenWorker] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     worked: set[str] = field(default_factory=set)
 
 
 class Watch:
-    def __init__(self, silence: float) -> None:
-        self._silence = silence
-        self._known: dict[str, Known] = {}
+    def __init__(self, *, silence: float, ask_again: float) -> None:
+        """Seconds: of silence, until a worker fails; within which one that was asked to drain says that it does."""
+        self._silence, self._ask_again = silence, ask_again
+        self._known: dict[str, WorkerMemory] = {}
         self._left: set[str] = set()  # workers that are no more; their last report may not have expired yet
 
-    def look(self, instances: Sequence[Instance], reports: Sequence[Worker], now: float) -> Sight:
+    def look(self, instances: Sequence[WorkerInstance], reports: Sequence[Worker], now: float) -> Sight:
         sight = Sight()
         self._left &= {report.id for report in reports}
         known, self._known = self._known, {}
@@ -53,13 +52,13 @@ class Watch:
             if instance.condition in (Condition.ENDED, Condition.DIED):
                 self._note_end(instance, memory, sight)  # one that is not known ended before we came
             else:
-                self._known[instance.id] = memory or Known(now)
+                self._known[instance.id] = memory or WorkerMemory(now)
                 sight.workers.append(self._seen(instance, reports, sight, now))
         sight.workers += self._others(instances, reports)
         return sight
 
     def note_start(self, id: str, now: float) -> None:
-        self._known[id] = Known(now)
+        self._known[id] = WorkerMemory(now)
 
     def note_ask(self, id: str, now: float) -> None:
         self._known[id].asked = now
@@ -68,48 +67,50 @@ class Watch:
         """The id under which an instance reports itself."""
         return self._known[id].worker
 
-    def _note_end(self, instance: Instance, memory: Known | None, sight: Sight) -> None:
+    def _note_end(self, instance: WorkerInstance, memory: WorkerMemory | None, sight: Sight) -> None:
         if memory is not None and memory.worker is not None:
             self._left.add(memory.worker)
         elif memory is not None and memory.asked is None and not memory.failed:
             sight.failed[instance.kind] += 1
 
-    def _seen(self, instance: Instance, reports: Sequence[Worker], sight: Sight, now: float) -> Seen:
+    def _seen(self, instance: WorkerInstance, reports: Sequence[Worker], sight: Sight, now: float) -> SeenWorker:
         memory = self._known[instance.id]
         own = [report for report in reports if _is_of(report, instance) and report.id not in self._left]
         if own:
             report = max(own, key=lambda report: report.started_at)  # one that was killed may have left another
             self._note_report(instance, memory, report, sight, now)
-            state = State.DRAINING if memory.asked else State(report.status)
-            return Seen(instance.id, instance.kind, state, since=memory.since)
+            state = WorkerState.DRAINING if memory.asked else WorkerState(report.status)
+            return SeenWorker(instance.id, instance.kind, state, since=memory.since)
         if instance.condition is Condition.FAILING and memory.heard is None and not memory.failed:
             memory.failed = True
             sight.failed[instance.kind] += 1
-        return Seen(instance.id, instance.kind, self._silent(instance, memory, now), since=memory.quiet_since)
+        return SeenWorker(instance.id, instance.kind, self._silent(instance, memory, now), since=memory.quiet_since)
 
-    def _note_report(self, instance: Instance, memory: Known, report: Worker, sight: Sight, now: float) -> None:
+    def _note_report(
+        self, instance: WorkerInstance, memory: WorkerMemory, report: Worker, sight: Sight, now: float
+    ) -> None:
         if memory.worker != report.id:
             sight.worked.add(instance.kind)
             memory.asked, memory.failed = None, False  # it was another one that was asked, or that failed
-        elif memory.asked and report.status != "draining" and now - memory.asked > ASK_AGAIN:
+        elif memory.asked and report.status != "draining" and now - memory.asked > self._ask_again:
             memory.asked = None  # the wish was lost
         memory.worker, memory.heard = report.id, now
 
-    def _silent(self, instance: Instance, memory: Known, now: float) -> State:
+    def _silent(self, instance: WorkerInstance, memory: WorkerMemory, now: float) -> WorkerState:
         if now - memory.quiet_since >= self._silence:
-            return State.FAILING
+            return WorkerState.FAILING
         if memory.asked:
-            return State.DRAINING
+            return WorkerState.DRAINING
         if memory.heard is None and not memory.failed and instance.condition is Condition.RUNNING:
-            return State.STARTING
-        return State.FAILING
+            return WorkerState.STARTING
+        return WorkerState.FAILING
 
-    def _others(self, instances: Sequence[Instance], reports: Sequence[Worker]) -> Iterator[Seen]:
+    def _others(self, instances: Sequence[WorkerInstance], reports: Sequence[Worker]) -> Iterator[SeenWorker]:
         """Workers that report themselves and are not the provider's."""
         for report in reports:
             if report.id not in self._left and not any(_is_of(report, instance) for instance in instances):
-                yield Seen(report.id, report.kind, State(report.status), ours=False)
+                yield SeenWorker(report.id, report.kind, WorkerState(report.status), ours=False)
 
 
-def _is_of(report: Worker, instance: Instance) -> bool:
+def _is_of(report: Worker, instance: WorkerInstance) -> bool:
     return report.host == instance.host and instance.pid in (0, report.pid)

@@ -3,7 +3,7 @@
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -11,10 +11,8 @@ from typing import IO, Any
 import httpx
 from httpx_sse import ServerSentEvent, connect_sse
 
+from services.contract.timing import Timing
 from services.settings import is_loopback
-
-PATIENCE = 60.0  # seconds that the service may be away before a stream is given up
-PAUSE = 1.0  # seconds before a stream that broke is taken up again
 
 
 class ApiError(Exception):
@@ -27,11 +25,14 @@ class Headway:
 
     url: str
     key: str | None = None
+    timing: Timing = field(default_factory=Timing)
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         local = is_loopback(httpx.URL(self.url).host)  # where a proxy of the environment has no business
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0, trust_env=not local)
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=self.timing.client_request, trust_env=not local
+        )
 
     def __enter__(self) -> "Headway":
         return self
@@ -84,15 +85,14 @@ class Headway:
                         yield event.json()
             except (httpx.TransportError, _Away):
                 broken_since = broken_since or time.monotonic()
-                if time.monotonic() - broken_since > PATIENCE:
+                if time.monotonic() - broken_since > self.timing.client_patience:
                     raise
-            time.sleep(PAUSE)
+            time.sleep(self.timing.client_pause)
 
     def _stream(self, id: str, last: str | None) -> Iterator[ServerSentEvent]:
         headers = {"Last-Event-ID": last} if last else {}
-        timeout = httpx.Timeout(30.0)
         path = f"/v1/fine_tuning/jobs/{id}/events"
-        with connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source:
+        with connect_sse(self._http, "GET", path, headers=headers) as source:
             if source.response.status_code == 204:
                 yield ServerSentEvent(event="done")
                 return

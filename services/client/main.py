@@ -1,16 +1,11 @@
 """The `headway` command."""
 
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import httpx
@@ -20,16 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from services import __version__
-from services.client import stack
 from services.client.api import ApiError, Headway, packed
 from services.client.progress import watch
-from services.client.sample import run_sample, tell_result
+from services.client.terminal import console, fail
+from services.client.up import serve
+from services.contract.preflight import DEVICE_REPORTS, DeviceReport
 from services.settings import Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys_app, name="keys")
-console = Console()
 
 Port = Annotated[int | None, typer.Option(help="HEADWAY_PORT")]
 Device = Annotated[str | None, typer.Option(help="auto, cuda, cuda:N, mps or cpu (HEADWAY_DEVICE)")]
@@ -55,23 +50,8 @@ def up(
     fixed = workers if workers is not None else 0 if autoscale else 1
     sample = sample or exit_after_sample
     if not fixed and not autoscale and sample:
-        _fail("--workers 0 cannot train the sample: give it a worker, or leave --sample out.")
-    _end_softly_on_signals()
-    try:
-        say = partial(console.print, highlight=False)
-        with stack.running(config, workers=fixed, autoscaler=autoscale is not None, say=say) as running:
-            _announce(running)
-            if sample and fixed:
-                _tell_first_worker(running)
-            if sample:
-                _sample(running)
-            if not exit_after_sample:
-                console.print(f"Serving on [bold]{running.url}[/]. Ctrl-C stops it; nothing is lost.", highlight=False)
-                _serve(running)
-    except KeyboardInterrupt:
-        console.print("Stopped; nothing is lost.", highlight=False)
-    except (stack.StackError, ApiError, httpx.TransportError) as error:
-        _fail(str(error) or type(error).__name__)
+        fail("--workers 0 cannot train the sample: give it a worker, or leave --sample out.")
+    serve(config, workers=fixed, autoscaler=autoscale is not None, sample=sample, exit_after_sample=exit_after_sample)
 
 
 @app.command()
@@ -159,12 +139,12 @@ def autoscaler(
 @app.command()
 def preflight(device: Device = None) -> None:
     """Check that this machine's device computes what it should."""
-    command = [sys.executable, "-m", "workers.trainer.preflight", _with(settings(), device=device).device]
+    command = [sys.executable, "-m", "workers.vision.preflight", _with(settings(), device=device).device]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
-        reports = json.loads(done.stdout)
-    except ValueError:
-        _fail("The preflight could not run: install torch and torchvision (`pip install 'headway[worker]'`).")
+        reports = DEVICE_REPORTS.validate_json(done.stdout)
+    except ValidationError:
+        fail("The preflight could not run: install torch and torchvision (`pip install 'headway[worker]'`).")
     for report in reports:
         _print_preflight(report)
     raise typer.Exit(done.returncode)
@@ -182,13 +162,13 @@ def keys_new(
 
     path = file or settings().api_keys_file
     if path is None:
-        _fail("Which keys file? Set HEADWAY_API_KEYS_FILE, or give --file.")
+        fail("Which keys file? Set HEADWAY_API_KEYS_FILE, or give --file.")
     if not re.match(auth.TENANT, tenant):
-        _fail(f"{tenant!r} is no tenant name: use lower-case letters, digits, - and _, 63 at most.")
+        fail(f"{tenant!r} is no tenant name: use lower-case letters, digits, - and _, 63 at most.")
     try:
         key = auth.new_key(path, tenant)
     except OSError as error:
-        _fail(f"The keys file {path} cannot be written ({error.strerror}).")
+        fail(f"The keys file {path} cannot be written ({error.strerror}).")
     print(key)
     Console(stderr=True).print(f"Keep it: it is not shown again. {path} holds its hash.", style="dim", soft_wrap=True)
 
@@ -197,52 +177,6 @@ def keys_new(
 def version() -> None:
     """The version."""
     print(__version__)
-
-
-# --- up ------------------------------------------------------------------------------------------------------------
-
-
-def _announce(running: stack.Stack) -> None:
-    store = "embedded Valkey" if "unix://" in running.settings.store_url else "your Redis"
-    console.print(
-        f"[bold]Headway {__version__}[/] at [bold]{running.url}[/]  (docs: {running.url}/docs)", highlight=False
-    )
-    console.print(
-        f"  data in {running.settings.data_dir}, store: {store}", style="dim", highlight=False, soft_wrap=True
-    )
-
-
-def _sample(running: stack.Stack) -> None:
-    with Headway(running.url, running.settings.api_key) as api:
-        with stack.watched(running):
-            job = run_sample(api, console)
-        if job["status"] != "succeeded":
-            raise stack.StackError(f"The sample {job['status']}: {job['status_reason']['message']}")
-        tell_result(job, running.url, running.settings.files_dir, console)
-
-
-def _tell_first_worker(running: stack.Stack) -> None:
-    with Headway(running.url, running.settings.api_key) as api, console.status("checking the device (preflight)"):
-        while not (found := api.workers()):
-            running.check()
-            time.sleep(0.2)
-    console.print(f"  worker on {found[0]['device']}: preflight passed", style="dim", highlight=False)
-
-
-def _serve(running: stack.Stack) -> NoReturn:
-    while True:
-        running.check()
-        time.sleep(0.5)
-
-
-def _end_softly_on_signals() -> None:
-    """SIGTERM and SIGHUP stop the stack in order, as Ctrl-C does; it too where a shell has us ignore it, as in `&`."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, stop)
 
 
 # --- what the commands share ---------------------------------------------------------------------------------------
@@ -255,12 +189,12 @@ def _with(config: Settings, **options: Any) -> Settings:
         return Settings.model_validate(config.model_dump() | given)
     except ValidationError as error:
         problem = error.errors()[0]
-        _fail(f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg'].removeprefix('Value error, ')}")
+        fail(f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg'].removeprefix('Value error, ')}")
 
 
 def _service(url: str | None, key: str | None) -> "_Service":
     config = _with(settings(), url=url, api_key=key)
-    return _Service(config.url, config.api_key)
+    return _Service(config.url, config.api_key, config.timing)
 
 
 class _Service(Headway):
@@ -269,9 +203,9 @@ class _Service(Headway):
     def __exit__(self, kind: Any, error: BaseException | None, at: Any) -> None:
         super().__exit__(kind, error, at)
         if isinstance(error, ApiError):
-            _fail(str(error))
+            fail(str(error))
         if isinstance(error, httpx.TransportError):
-            _fail(f"{self.url} cannot be reached: is `headway up` running there?")
+            fail(f"{self.url} cannot be reached: is `headway up` running there?")
 
 
 def _uploaded(api: Headway, data: Path) -> str:
@@ -286,7 +220,7 @@ def _uploaded(api: Headway, data: Path) -> str:
 
 def _report(job: dict[str, Any]) -> None:
     if job["status"] != "succeeded":
-        _fail(f"The job {job['status']}: {job['status_reason']['message']}")
+        fail(f"The job {job['status']}: {job['status_reason']['message']}")
     if job["sweep"]:
         _print_trials(job)
     console.print(job["status_reason"]["message"], highlight=False)
@@ -298,7 +232,7 @@ def _axis(text: str) -> tuple[str, list[float]]:
     try:
         numbers = [int(value) if value.strip().isdigit() else float(value) for value in values.split(",")]
     except ValueError:
-        _fail(f"--sweep {text}: give numbers, as in --sweep learning_rate=0.001,0.01")
+        fail(f"--sweep {text}: give numbers, as in --sweep learning_rate=0.001,0.01")
     return name.strip().replace("-", "_"), numbers
 
 
@@ -313,21 +247,16 @@ def _print_trials(job: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _print_preflight(report: dict[str, Any]) -> None:
-    table = Table("check", "", "found", title=f"{report['device']} {report['model']}".strip(), title_justify="left")
-    for check in report["checks"]:
-        table.add_row(check["check"], "[green]ok[/]" if check["ok"] else "[red]failed[/]", check["detail"])
+def _print_preflight(report: DeviceReport) -> None:
+    table = Table("check", "", "found", title=f"{report.device} {report.model}".strip(), title_justify="left")
+    for check in report.checks:
+        table.add_row(check.check, "[green]ok[/]" if check.ok else "[red]failed[/]", check.detail)
     console.print(table)
 
 
 def _become(arguments: list[str], environment: dict[str, str]) -> NoReturn:
     """This process from now on, so that signals reach the one that handles them."""
     os.execve(arguments[0], arguments, environment)
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

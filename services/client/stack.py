@@ -20,12 +20,9 @@ from typing import IO
 
 import httpx
 
-from services.managed import Managed
+from services.process import embedded
+from services.process.managed import Managed
 from services.settings import Settings
-from services.store import embedded
-
-READY_WITHIN = 30.0  # seconds for the API to answer, on a slow disk
-WATCH_EVERY = 0.5  # seconds between two looks at the processes
 
 
 class StackError(Exception):
@@ -45,7 +42,7 @@ class Stack:
         """Starts again what was killed, lets go of a drained worker. Raises StackError for whatever else has ended."""
         for managed in [managed for managed in self.processes if managed.process.poll() is not None]:
             status = managed.process.returncode
-            if status == 0 and managed.name.startswith("worker"):
+            if status == 0 and managed.may_drain:
                 managed.kill_session()
                 self.processes.remove(managed)
                 self._tell(f"The {managed.name} was drained and has ended.")
@@ -75,14 +72,15 @@ def running(
         stop.enter_context(_locked(data))
         settings = settings.model_copy(update={"data_dir": data})
         stack = Stack(settings, _url(settings), say)
+        timing = settings.timing
         if not settings.redis_url:
             stack.settings = _start_store(stack, stop)
-        _start(stack, stop, "api", ["-m", "services.api"])
-        _start(stack, stop, "reaper", ["-m", "services.reaper"])
+        _start(stack, stop, "api", "services.api", stop_within=timing.api_stop)
+        _start(stack, stop, "reaper", "services.reaper", stop_within=timing.reaper_stop)
         for number in range(1, workers + 1):
-            _start(stack, stop, f"worker-{number}", ["-m", "workers.main"])
+            _start(stack, stop, f"worker-{number}", "workers.main", stop_within=timing.worker_stop, may_drain=True)
         if autoscaler:
-            _start(stack, stop, "autoscaler", ["-m", "services.autoscaler"])
+            _start(stack, stop, "autoscaler", "services.autoscaler", stop_within=timing.autoscaler_stop)
         _wait_until_ready(stack)
         yield stack
 
@@ -95,10 +93,12 @@ def watched(stack: Stack) -> Iterator[None]:
         try:
             stack.check()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, WATCH_EVERY)  # only now: a look must not interrupt another
+            signal.setitimer(
+                signal.ITIMER_REAL, stack.settings.timing.watch_every
+            )  # only now: a look must not interrupt another
 
     signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, WATCH_EVERY)
+    signal.setitimer(signal.ITIMER_REAL, stack.settings.timing.watch_every)
     try:
         yield
     finally:
@@ -113,31 +113,37 @@ def _start_store(stack: Stack, stop: ExitStack) -> Settings:
     folder = Path(stop.enter_context(_short_folder()))
     socket_path = folder / "valkey.sock"
     data = _made_folder(stack.settings.data_dir / "valkey")
-    _start(stack, stop, "store", ["-m", "services.store.embedded", str(data), str(socket_path)])
+    arguments = (str(data), str(socket_path))
+    timing = stack.settings.timing
+    _start(stack, stop, "store", "services.process.embedded", *arguments, stop_within=timing.store_stop)
     settings = stack.settings.model_copy(update={"redis_url": f"unix://{socket_path}"})
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + timing.ready
     while not embedded.answers(socket_path):
         stack.check()
         if time.monotonic() > deadline:
             raise StackError(
-                f"The embedded store did not start within {READY_WITHIN:g} s; see {stack.processes[0].log}."
+                f"The embedded store did not start within {timing.ready:g} s; see {stack.processes[0].log}."
             )
         time.sleep(0.05)
     return settings
 
 
-def _start(stack: Stack, stop: ExitStack, name: str, arguments: list[str]) -> None:
+def _start(
+    stack: Stack, stop: ExitStack, name: str, module: str, *arguments: str, stop_within: float, may_drain: bool = False
+) -> None:
     log = _made_folder(stack.settings.data_dir / "logs") / f"{name}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))  # of the start before
-    managed = Managed(name, arguments, stack.settings.as_environment(), log)
+    environment, timing = stack.settings.as_environment(), stack.settings.timing
+    managed = Managed(name, ["-m", module, *arguments], environment, log, timing, stop_within, may_drain)
     managed.start()
     stack.processes.append(managed)
     stop.callback(managed.stop)
 
 
 def _wait_until_ready(stack: Stack) -> None:
-    deadline = time.monotonic() + READY_WITHIN
+    ready = stack.settings.timing.ready
+    deadline = time.monotonic() + ready
     while True:
         stack.check()
         try:
@@ -146,9 +152,7 @@ def _wait_until_ready(stack: Stack) -> None:
         except httpx.TransportError:
             pass
         if time.monotonic() > deadline:
-            raise StackError(
-                f"The API did not become ready within {READY_WITHIN:g} s; see {stack.settings.data_dir}/logs."
-            )
+            raise StackError(f"The API did not become ready within {ready:g} s; see {stack.settings.data_dir}/logs.")
         time.sleep(0.05)
 
 

@@ -132,3 +132,18 @@ class WorkerLost(JobFailure):
 
 class InternalError(JobFailure):
     code = "internal_error"
+
+
+def disk_failure(error: OSError, *, folder_is_gone: bool) -> DiskFull | None:
+    """What a job ends with where nothing could be written; None for any other trouble of the operating system."""
+    if error.errno not in UNWRITABLE and not folder_is_gone:
+        return None
+    return DiskFull(
+        f"The worker could not write ({error.strerror}): see to the disks of its data folder and of the file store."
+    )
+
+
+def job_failure(code: str, message: str) -> JobFailure:
+    """The failure that has this code."""
+    known = {kind.code: kind for kind in JobFailure.__subclasses__()}
+    return known.get(code, InternalError)(message)

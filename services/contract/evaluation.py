@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from services.contract.dataset import Split
+from services.contract.file import Split
 
 
 class LabelScore(BaseModel):

@@ -1,14 +1,15 @@
-"""A job, a checkpoint, a file and a worker as clients see them: OpenAI's objects, and what we add."""
+"""A job and its checkpoints as clients see them: OpenAI's objects, and what we add."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from services.contract.dataset import Contents
+from services.contract.asked import Limits
 from services.contract.evaluation import Evaluation
-from services.contract.events import CheckpointMetrics, FeatureUsage, Progress, Trial
-from services.contract.spec import CheckpointPlan, EarlyStopping, Hyperparameters, Limits, Sweep
+from services.contract.progress import CheckpointMetrics, FeatureUsage, Progress, Trial
+from services.contract.recipe import Hyperparameters, Recipe
 from services.contract.transitions import Action, Status
+from services.contract.weights import JobWeights
 
 
 class Reason(BaseModel):
@@ -31,7 +32,7 @@ class Attempt(BaseModel):
     last_step: int = 0
 
 
-class Place(BaseModel):
+class QueuePlace(BaseModel):
     """Where a queued job stands: `position` counts from 1, `ahead` are the jobs before it."""
 
     position: int
@@ -55,15 +56,18 @@ class OpenAIHyperparameters(BaseModel):
     learning_rate_multiplier: float
 
 
+class EchoedSupervised(BaseModel):
+    hyperparameters: dict[str, Any]
+
+
 class EchoedMethod(BaseModel):
-    class Supervised(BaseModel):
-        hyperparameters: dict[str, Any]
-
     type: Literal["supervised"] = "supervised"
-    supervised: Supervised
+    supervised: EchoedSupervised
 
 
-class Job(BaseModel):
+class Job(Recipe):
+    """OpenAI's `fine_tuning.job`, and what we add."""
+
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int
@@ -76,7 +80,7 @@ class Job(BaseModel):
     error: OpenAIError | None
     organization_id: str
     model: str
-    weights: str
+    weights: JobWeights
     fine_tuned_model: str | None
     training_file: str
     validation_file: str | None
@@ -86,14 +90,8 @@ class Job(BaseModel):
     hyperparameters: OpenAIHyperparameters
     resolved_hyperparameters: Hyperparameters
     method: EchoedMethod
-    feature_scaling: str
-    precision: str
-    sweep: Sweep | None
     trials: list[Trial] = Field(description="of a sweep, once an epoch was validated: where each head stands")
     best_trial: int | None = Field(description="of a sweep: the trial whose head is the model, or would be now")
-    early_stopping: EarlyStopping | None
-    checkpoints: CheckpointPlan
-    export: list[str]
     seed: int
     device: str
     priority: int
@@ -101,7 +99,7 @@ class Job(BaseModel):
     suffix: str | None
     metadata: dict[str, str] | None
     asked: dict[str, Any] = Field(description="the body, as it was sent")
-    queue: Place | None
+    queue: QueuePlace | None
     progress: Progress
     metrics: CheckpointMetrics | None
     best: CheckpointMetrics | None
@@ -109,56 +107,28 @@ class Job(BaseModel):
     attempt: int
     attempts: list[Attempt]
     usage: Usage
-    result_files: list[str] = []
+    result_files: list[str] = Field(default=[])
     trained_tokens: int | None = None
-    integrations: list[Any] = []
+    integrations: list[Any] = Field(default=[])
+
+
+class OpenAIMetrics(BaseModel):
+    step: int
+    epoch: int
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    full_valid_loss: float | None = None
+    valid_accuracy: float | None = None
 
 
 class Checkpoint(BaseModel):
-    class Metrics(BaseModel):
-        step: int
-        epoch: int
-        train_loss: float | None = None
-        valid_loss: float | None = None
-        full_valid_loss: float | None = None
-        valid_accuracy: float | None = None
-
     id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     created_at: int
     fine_tuning_job_id: str
     fine_tuned_model_checkpoint: str
     step_number: int
-    metrics: Metrics
+    metrics: OpenAIMetrics
     best: bool
     bytes: int
     sha256: str
-
-
-class File(BaseModel):
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    filename: str
-    purpose: Literal["fine-tune"] = "fine-tune"
-    status: Literal["processed"] = "processed"
-    sha256: str
-    contents: Contents
-
-
-class Worker(BaseModel):
-    """A worker's own report: what its device is, how its preflight went, what it does now."""
-
-    id: str
-    object: Literal["worker"] = "worker"
-    device: str
-    kind: str
-    status: Literal["idle", "busy", "draining"]
-    job: str | None
-    started_at: int
-    seen_at: int
-    host: str
-    pid: int
-    version: str
-    preflight: list[dict[str, Any]]

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from redis.exceptions import OutOfMemoryError
 
-from services.contract.events import CheckpointLine, CheckpointMetrics
-from services.store import keys
-from services.store.connection import Redis
-from services.store.files import FileStore
+from services.contract.lines import CheckpointLine
+from services.contract.progress import CheckpointMetrics
+from services.store import keys, places
+from services.store.blobs import Blobs
+from services.store.commands import Redis, Value
 from services.store.leases import Claim, Fenced, write
 from services.store.scripts import Scripts
 
 INLINE = 1_000_000  # bytes; beyond, they go to the file store and only name and hash stay in Redis
 
 
-class Known(BaseModel):
+class CheckpointRecord(BaseModel):
     """What the index holds of a checkpoint."""
 
     number: int
@@ -34,15 +35,15 @@ class Known(BaseModel):
 class Checkpoints:
     redis: Redis
     scripts: Scripts
-    files: FileStore
+    blobs: Blobs
 
     async def put(self, claim: Claim, line: CheckpointLine, content: bytes, created_at: int) -> None:
         """Store one, drop what `keep` no longer covers. May be repeated. Raises Fenced, OutOfMemoryError."""
         place = None
         if len(content) > INLINE:
-            place = f"{claim.tenant}/checkpoints/{claim.job}/{claim.fence}-{line.number}"
-            await asyncio.to_thread(self.files.put, place, content)
-        known = Known(
+            place = places.checkpoint(claim.tenant, claim.job, claim.fence, line.number)
+            await asyncio.to_thread(self.blobs.put, place, content)
+        known = CheckpointRecord(
             number=line.number,
             created_at=created_at,
             sha256=line.sha256,
@@ -54,25 +55,25 @@ class Checkpoints:
         surplus = self._surplus([*await self.all(claim.job), known], keep=claim.spec.checkpoints.keep)
         more_keys = [keys.checkpoints(claim.job), keys.checkpoint(claim.job, line.number)]
         more_keys += [keys.checkpoint(claim.job, old.number) for old in surplus]
-        args = [line.number, line.metrics.step, known.model_dump_json(), b"" if place else content]
+        args: list[Value] = [line.number, line.metrics.step, known.model_dump_json(), b"" if place else content]
         args += [old.number for old in surplus]
         try:
             await write(self.scripts, "checkpoint", claim, args, more_keys=more_keys)
         except (Fenced, OutOfMemoryError):
             # Unless a first try was taken and its answer lost: then the index names it.
             if place and all(known.stored_at != place for known in await self.all(claim.job)):
-                self.files.delete(place)
+                await asyncio.to_thread(self.blobs.delete, place)
             raise
         for old in surplus:
             if old.stored_at:
-                self.files.delete(old.stored_at)
+                await asyncio.to_thread(self.blobs.delete, old.stored_at)
 
-    async def all(self, job: str) -> list[Known]:
+    async def all(self, job: str) -> list[CheckpointRecord]:
         """By number."""
         found = await self.scripts.persistently(lambda: self.redis.zrange(keys.checkpoints(job), 0, -1))
-        return [Known.model_validate_json(known) for known in found]
+        return [CheckpointRecord.model_validate_json(known) for known in found]
 
-    async def get(self, job: str, number: int) -> tuple[Known, bytes] | None:
+    async def get(self, job: str, number: int) -> tuple[CheckpointRecord, bytes] | None:
         """What is known and the bytes; None where it is not there, or is not what its hash says."""
         known = next((known for known in await self.all(job) if known.number == number), None)
         if known is None:
@@ -82,7 +83,7 @@ class Checkpoints:
             return None
         return known, content
 
-    async def newest(self, job: str) -> tuple[Known, bytes] | None:
+    async def newest(self, job: str) -> tuple[CheckpointRecord, bytes] | None:
         """The last one that is whole: where a damaged one lies, the one before it."""
         for known in reversed(await self.all(job)):
             found = await self.get(job, known.number)
@@ -90,17 +91,16 @@ class Checkpoints:
                 return found
         return None
 
-    async def _content(self, job: str, known: Known) -> bytes | None:
+    async def _content(self, job: str, known: CheckpointRecord) -> bytes | None:
         if known.stored_at is None:
             key = keys.checkpoint(job, known.number)
-            inline: bytes | None = await self.scripts.persistently(lambda: self.redis.get(key))
-            return inline
+            return await self.scripts.persistently(lambda: self.redis.get(key))
         with suppress(FileNotFoundError):
-            return await asyncio.to_thread(self.files.path(known.stored_at).read_bytes)
+            return await asyncio.to_thread(self.blobs.get, known.stored_at)
         return None
 
     @staticmethod
-    def _surplus(all: list[Known], *, keep: int) -> list[Known]:
+    def _surplus(all: list[CheckpointRecord], *, keep: int) -> list[CheckpointRecord]:
         """All but the first, the last `keep`, and the latest that was best."""
         best = [known.number for known in all if known.best][-1:]
         kept = {all[0].number, *best, *(known.number for known in all[-keep:])}

@@ -1,11 +1,13 @@
 """One way to reach Redis: short timeouts, no hidden retries, and the check that it will not lose what it is given."""
 
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -23,34 +25,30 @@ from redis.maint_notifications import MaintNotificationsConfig
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.contract.errors import StoreFull, StoreUnavailable
+from services.contract.timing import Timing
+from services.store.commands import Redis
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# redis-py types every answer as bytes | str | …, whatever the client decodes: nothing of ours would be checked by it.
-Redis: TypeAlias = Any
-
-SOCKET_TIMEOUT = 3.0  # redis-py's own default retries hung 58 s on a half-open socket (measured); retrying is ours
 # A replica after a failover is away for our purpose, and one without its primary.
 AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
 # It answers, and takes nothing for now: its disk is full, its replicas are away. In a pipeline the word is quoted.
 STALLED = re.compile(r"\b(MISCONF|NOREPLICAS)\b")
-SAY_EVERY = 60.0  # seconds between two outages that are said: one that comes and goes is one
-POOL_PATIENCE = 10.0  # seconds that a request waits for its turn at a connection
-
 REFUSES = re.compile("HELLO must be|AUTH|invalid username-password")  # redis-py makes connection errors of these too
 
 
 class Outage:
-    """Redis' absence as this process sees it: said once as it begins and once as it ends, not at each try."""
+    """Redis' absence as a process sees it: said once as it begins and once as it ends, not at each try."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: Timing) -> None:
+        self._say_every = timing.say_outage_every
         self._since: float | None = None
-        self._said_at = -SAY_EVERY
+        self._said_at = -math.inf
 
     def is_seen(self, error: BaseException) -> None:
         now = time.monotonic()
-        if self._since is None and now - self._said_at >= SAY_EVERY:
+        if self._since is None and now - self._said_at >= self._say_every:
             self._since = self._said_at = now
             log.warning("Redis is away (%s); trying again until it is back", str(error) or type(error).__name__)
 
@@ -60,29 +58,29 @@ class Outage:
             log.warning("Redis is back after %.0f s", time.monotonic() - since)
 
 
-outage = Outage()
+def connect(url: str, timing: Timing, *, block: float = 0.0, connections: int | None = None) -> Redis:
+    """A client whose commands wait for `block` seconds by themselves, and `timing.socket` more for the network.
 
-
-def connect(url: str, *, timeout: float = SOCKET_TIMEOUT, connections: int | None = None) -> Redis:
-    """At most `connections` at a time, if given: who needs one more waits for it, for `POOL_PATIENCE`."""
+    At most `connections` at a time, if given: who needs one more waits for it, for `timing.pool`.
+    """
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": timeout,
-        "socket_connect_timeout": SOCKET_TIMEOUT,
+        "socket_timeout": block + timing.socket,
+        "socket_connect_timeout": timing.socket,
         # With them, redis-py no longer sees that a connection which waited in the pool is dead (8.1, over TCP).
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     if connections is None:
-        return redis.asyncio.Redis.from_url(url, **options)
+        return cast(Redis, redis.asyncio.Redis.from_url(url, **options))
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=connections, timeout=POOL_PATIENCE, **options
+        url, max_connections=connections, timeout=timing.pool, **options
     )
-    return redis.asyncio.Redis.from_pool(pool)
+    return cast(Redis, redis.asyncio.Redis.from_pool(pool))
 
 
 @asynccontextmanager
-async def connected(url: str, *, connections: int | None = None) -> AsyncIterator[Redis]:
-    redis = connect(url, connections=connections)
+async def connected(url: str, timing: Timing, *, connections: int | None = None) -> AsyncIterator[Redis]:
+    redis = connect(url, timing, connections=connections)
     try:
         yield redis
     finally:
@@ -90,26 +88,35 @@ async def connected(url: str, *, connections: int | None = None) -> AsyncIterato
             await redis.aclose()
 
 
-async def persistently(call: Callable[[], Awaitable[T]], *, seconds: float) -> T:
-    """`call` again while Redis is away, for `seconds`; the call must be one that may be repeated."""
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(is_away),
-        stop=stop_after_delay(seconds),
-        wait=wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1),
-        after=_note,
-        reraise=True,
-    ):
-        with attempt:
-            answer = await call()
-            outage.is_over()
-            return answer
-    raise AssertionError("unreachable")
+@dataclass(frozen=True)
+class Patience:
+    """How calls that may be repeated are made again while Redis is away."""
 
+    seconds: float
+    timing: Timing
+    outage: Outage
 
-def _note(state: RetryCallState) -> None:
-    error = state.outcome and state.outcome.exception()
-    if error:
-        outage.is_seen(error)
+    async def __call__(self, call: Callable[[], Awaitable[T]], *, seconds: float | None = None) -> T:
+        """`seconds` instead of its own, if given; 0 is one try."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(is_away),
+            stop=stop_after_delay(self.seconds if seconds is None else seconds),
+            wait=wait_exponential_jitter(
+                multiplier=self.timing.retry_first, max=self.timing.retry_last, jitter=self.timing.retry_first
+            ),
+            after=self._note,
+            reraise=True,
+        ):
+            with attempt:
+                answer = await call()
+                self.outage.is_over()
+                return answer
+        raise AssertionError("unreachable")
+
+    def _note(self, state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if error:
+            self.outage.is_seen(error)
 
 
 def is_away(error: BaseException) -> bool:

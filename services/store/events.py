@@ -4,14 +4,16 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from services.contract.events import Event, Said
+from services.contract.events import Event, NewEvent
 from services.contract.transitions import Status
 from services.store import keys
-from services.store.connection import Redis
+from services.store.commands import Redis, Value
 from services.store.leases import Claim, write
+from services.store.record import Latest
 from services.store.scripts import Scripts
+from services.store.totals import Count
 
 POINT = struct.Struct("<BIf")  # series of a trial, step, value; fp32 holds a training loss as it was computed
 SERIES = ("train_loss", "val_loss", "val_accuracy")  # a trial's; those of 64 trials fit a byte
@@ -31,23 +33,28 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """One flush of a trainer: events, points, fields of the record, the job's last step, counts for /metrics."""
+    """One flush of a trainer. `last_step` is the job's."""
 
     number: int
-    said: Sequence[Said] = ()
+    events: Sequence[NewEvent] = ()
     points: Sequence[Point] = ()
-    latest: Mapping[str, str] = field(default_factory=dict)
+    latest: Latest = field(default_factory=Latest)
     last_step: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[Count, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Entry:
+class StreamEntry:
     """An event as it lies in the stream; `final` says that the job ended with it."""
 
     id: str
     json: str
     final: bool
+
+    @classmethod
+    def of(cls, raw: tuple[bytes, dict[bytes, bytes]]) -> "StreamEntry":
+        id, fields = raw
+        return cls(id.decode(), fields[b"event"].decode(), fields[b"final"] == b"1")
 
     @property
     def event(self) -> Event:
@@ -60,10 +67,10 @@ class Events:
 
     async def emit(self, claim: Claim, batch: Batch) -> Status:
         """In one round trip. Raises Fenced."""
-        events = json.dumps([event.model_dump_json() for event in batch.said])
-        packed = b"".join(point.packed() for point in batch.points)
-        fields = [part for item in batch.latest.items() for part in item]
-        args: list[Any] = [batch.number, events, packed, batch.last_step, json.dumps(dict(batch.counts)), *fields]
+        events = json.dumps([event.model_dump_json() for event in batch.events])
+        points = b"".join(point.packed() for point in batch.points)
+        args: list[Value] = [batch.number, events, points, batch.last_step, json.dumps(dict(batch.counts))]
+        args += batch.latest.as_fields()
         rest = await write(self._scripts, "emit", claim, args, more_keys=[keys.series(claim.job)])
         return Status(rest[0].decode())
 
@@ -72,19 +79,19 @@ class Events:
         if after in ("0", "0-0"):
             return [], False  # nothing comes before it, and Redis will not be asked for that
         found = await self._redis.xrevrange(keys.events(id), f"({after}" if after else "+", "-", count=limit + 1)
-        return [entry(raw).event for raw in found[:limit]], len(found) > limit
+        return [StreamEntry.of(raw).event for raw in found[:limit]], len(found) > limit
 
-    async def since(self, id: str, after: str, *, limit: int) -> list[Entry]:
+    async def since(self, id: str, after: str, *, limit: int) -> list[StreamEntry]:
         """Oldest first, what came after the id `after`."""
-        return [entry(raw) for raw in await self._redis.xrange(keys.events(id), f"({after}", "+", count=limit)]
+        return [StreamEntry.of(raw) for raw in await self._redis.xrange(keys.events(id), f"({after}", "+", count=limit)]
 
-    async def last(self, id: str) -> Entry | None:
+    async def last(self, id: str) -> StreamEntry | None:
         found = await self._redis.xrevrange(keys.events(id), count=1)
-        return entry(found[0]) if found else None
+        return StreamEntry.of(found[0]) if found else None
 
     async def trimmed_to(self, id: str) -> str:
         """The id of the last entry that the cap pushed out; "0-0" if none."""
-        return str((await self._redis.hget(keys.job(id), "trimmed_to") or b"0-0").decode())
+        return (await self._redis.hget(keys.job(id), "trimmed_to") or b"0-0").decode()
 
     async def points(self, id: str) -> list[Point]:
         packed = await self._redis.get(keys.series(id)) or b""
@@ -92,8 +99,3 @@ class Events:
             Point(SERIES[series % len(SERIES)], step, value, series // len(SERIES))
             for series, step, value in POINT.iter_unpack(packed)
         ]
-
-
-def entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:
-    id, fields = raw
-    return Entry(id.decode(), fields[b"event"].decode(), fields[b"final"] == b"1")

@@ -1,72 +1,21 @@
-"""Files: their bytes behind one URL, the tenant in every path, and their records in Redis."""
+"""Files: their records in Redis, and where their bytes lie."""
 
-import os
-import shutil
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
-from services.contract.dataset import Contents
+from services.contract.file import Contents
 from services.contract.ids import is_id
 from services.contract.spec import ArchivePaths
 from services.store import keys
-from services.store.connection import Redis
+from services.store.blobs import Blobs
+from services.store.commands import Redis
 from services.store.reading import newest_ids, read_hash
 from services.store.scripts import Scripts
 
 
 @dataclass(frozen=True)
-class FileStore:
-    """Bytes by place (`tenant/…`). Today a local folder; every write is whole or not there."""
-
-    root: Path
-
-    def path(self, place: str) -> Path:
-        return self.root / place
-
-    def put(self, place: str, content: bytes) -> None:
-        with self._drafted(place) as file:
-            file.write(content)
-
-    def put_file(self, place: str, source: Path) -> None:
-        """Copy `source` in."""
-        with source.open("rb") as reader, self._drafted(place) as file:
-            shutil.copyfileobj(reader, file, 1 << 20)
-
-    @contextmanager
-    def _drafted(self, place: str) -> Iterator[BinaryIO]:
-        """A file that takes its place once it is whole and on the disk; else nothing is left of it."""
-        path = self.path(place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with draft.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def delete(self, place: str) -> None:
-        self.path(place).unlink(missing_ok=True)
-
-    def keep_only(self, place: str, name: str) -> None:
-        """Of the folders in `place`."""
-        for folder in self.path(place).iterdir():
-            if folder.name != name:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def delete_folder(self, place: str) -> None:
-        shutil.rmtree(self.path(place), ignore_errors=True)
-
-
-@dataclass(frozen=True)
 class FileRecord:
-    """An upload: `sha256` is that of the bytes as they came; `data` and `index` are places in the store."""
+    """An upload. `sha256` is that of the bytes as they came, which lie at `upload`; images are read from `data`,
+    through `index`: all three are places."""
 
     id: str
     tenant: str
@@ -74,25 +23,18 @@ class FileRecord:
     bytes: int
     created_at: int
     sha256: str
+    upload: str
     data: str
     index: str
     contents: Contents
 
 
-def remove_old(paths: Iterable[Path], *, seconds: float) -> None:
-    """Files and folders that nothing has touched for `seconds`: what processes that were killed left behind."""
-    for path in paths:
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > seconds:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 class Files:
-    def __init__(self, redis: Redis, scripts: Scripts, bytes: FileStore) -> None:
-        self._redis, self._scripts, self.bytes = redis, scripts, bytes
+    def __init__(self, redis: Redis, scripts: Scripts, blobs: Blobs) -> None:
+        self._redis, self._scripts, self._blobs = redis, scripts, blobs
 
     async def add(self, record: FileRecord) -> None:
-        fields = {
+        fields: dict[str, str | int] = {
             "v": "1",
             "id": record.id,
             "tenant": record.tenant,
@@ -100,6 +42,7 @@ class Files:
             "bytes": record.bytes,
             "created_at": record.created_at,
             "sha256": record.sha256,
+            "upload": record.upload,
             "data": record.data,
             "index": record.index,
             "contents": record.contents.model_dump_json(),
@@ -122,6 +65,7 @@ class Files:
             bytes=int(fields["bytes"]),
             created_at=int(fields["created_at"]),
             sha256=fields["sha256"],
+            upload=fields["upload"],
             data=fields["data"],
             index=fields["index"],
             contents=Contents.model_validate_json(fields["contents"]),
@@ -135,8 +79,10 @@ class Files:
 
     def local(self, record: FileRecord) -> ArchivePaths:
         """The archive and its index as local paths, which a trainer can read."""
-        data, index = self.bytes.path(record.data), self.bytes.path(record.index)
-        for path in (data, index):
-            if not path.exists():
-                raise FileNotFoundError(f"the bytes of {record.id} ({record.filename}) are no longer in the file store")
+        try:
+            data, index = self._blobs.local(record.data), self._blobs.local(record.index)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"the bytes of {record.id} ({record.filename}) are no longer in the file store"
+            ) from None
         return ArchivePaths(data=str(data), index=str(index))

@@ -1,24 +1,29 @@
 """One owner at a time: claim, renew, release, finish, fail; and the reaper's side of it."""
 
 import heapq
+import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from pydantic import JsonValue
 
 from services.contract.errors import JobFailure
-from services.contract.spec import JobSpec, Precision
+from services.contract.model import Result
+from services.contract.preflight import kind_of
+from services.contract.recipe import Precision
+from services.contract.spec import JobSpec
+from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store import keys
-from services.store.connection import Redis
+from services.store.commands import Redis, Value
 from services.store.jobs import Jobs
+from services.store.record import Binding, JobRecord
 from services.store.scripts import Answer, Scripts
 from services.store.workers import Drain
 
-LEASE = 30.0  # seconds by Redis' clock; renewed each second
 LINE = 100  # how far a worker looks down the line for a job that it may take
-LINE_PATIENCE = 2.0  # seconds; beyond them the reaper says again that there is work
 
 
 class Fenced(Exception):
@@ -26,24 +31,27 @@ class Fenced(Exception):
 
 
 @dataclass(frozen=True)
-class Owner:
-    """A worker, as far as claims are concerned. `identity` names the weights it would use for a job, by hash;
+class WorkerProfile:
+    """A worker, as far as claims are concerned. `weights` names those that it would use for a job, by their hash;
     `precisions` are those that passed their check on its device, and `auto` is the one for jobs that ask for none."""
 
     id: str
     device: str
-    identity: Callable[[JobSpec], str]
+    weights: Callable[[JobSpec], str]
     precisions: Sequence[Precision] = ("fp32",)
     auto: Precision = "fp32"
 
     @property
     def kind(self) -> str:
-        return self.device.split(":")[0]
+        return kind_of(self.device)
 
-    def bound(self, spec: JobSpec, resolved: Precision | None) -> str:
-        """What every attempt of the job must match; `resolved` is the precision of the first one, if there was one."""
-        precision = self.auto if spec.precision == "auto" else spec.precision
-        return f"{self.kind}, {resolved if resolved in self.precisions else precision}, weights {self.identity(spec)}"
+    def binding(self, record: JobRecord) -> Binding:
+        """To what a claim of this worker would bind the job: the first one's precision, where it can do that."""
+        asked = record.spec.precision
+        precision = self.auto if asked == "auto" else asked
+        if record.binding and record.binding.precision in self.precisions:
+            precision = record.binding.precision
+        return Binding(kind=self.kind, precision=precision, weights=self.weights(record.spec))
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Claim:
     job: str
     tenant: str
     spec: JobSpec
-    owner: Owner
+    worker: WorkerProfile
     nonce: str
     fence: int
     attempt: int
@@ -61,12 +69,12 @@ class Claim:
     last_val_step: int  # and validations
     checkpoint: int  # the last one's number, -1 if none
     device_seconds: float  # what earlier attempts used
+    precision: Precision  # as the first claim resolved it
     # when the claim was sent, by time.monotonic(): the lease lasts from then at least
     sent: float = field(compare=False)
-    precision: Precision = "fp32"  # resolved by the first claim
 
     @property
-    def title(self) -> list[Any]:
+    def title(self) -> list[Value]:
         return [self.fence, self.nonce]
 
 
@@ -79,36 +87,37 @@ class Wish:
 
 
 class Leases:
-    def __init__(self, redis: Redis, scripts: Scripts, jobs: Jobs) -> None:
-        self._redis, self._scripts, self._jobs = redis, scripts, jobs
+    def __init__(self, redis: Redis, scripts: Scripts, jobs: Jobs, timing: Timing) -> None:
+        self._redis, self._scripts, self._jobs, self._timing = redis, scripts, jobs, timing
 
-    async def claim_next(self, owner: Owner) -> Claim | None:
+    async def claim_next(self, worker: WorkerProfile) -> Claim | None:
         """The first job in line that this worker may take, whatever message brought it here."""
-        for id in await self._line(owner.kind):
-            claim = await self.claim(id, owner)
+        for id in await self._line(worker.kind):
+            claim = await self.claim(id, worker)
             if claim is not None:
                 return claim
         return None
 
-    async def claim(self, id: str, owner: Owner, *, nonce: str | None = None) -> Claim | None:
+    async def claim(self, id: str, worker: WorkerProfile, *, nonce: str | None = None) -> Claim | None:
         """None if another worker was faster, the job has ended, or it waits for another kind of worker."""
         nonce = nonce or secrets.token_hex(8)
         record = await self._jobs.get(id)
-        bound = owner.bound(record.spec, record.precision) if record else ""
+        binding = worker.binding(record).model_dump_json() if record else ""
         sent = time.monotonic()
-        args = [nonce, owner.id, owner.device, owner.kind, bound, _ms(LEASE), id]
+        lease = _ms(self._timing.lease)
+        args: list[Value] = [nonce, worker.id, worker.device, worker.kind, binding, lease, id]
         answer, rest = await self._scripts("claim", keys.of_job(id), args)
         if answer is not Answer.OK:
             return None
         # Read again: an attempt may have moved on between the first look and the claim.
         record = await self._jobs.get(id)
-        if record is None:
+        if record is None or record.binding is None:
             return None
         return Claim(
             job=id,
             tenant=record.tenant,
             spec=record.spec,
-            owner=owner,
+            worker=worker,
             nonce=nonce,
             fence=int(rest[0]),
             attempt=int(rest[1]),
@@ -116,19 +125,19 @@ class Leases:
             last_val_step=record.last_val_step,
             checkpoint=record.checkpoint,
             device_seconds=record.device_seconds,
+            precision=record.binding.precision,
             sent=sent,
-            precision=record.precision or "fp32",
         )
 
     async def renew(self, claim: Claim) -> Wish:
         """One try, so that its caller knows when it was sent. Raises Fenced."""
-        rest = await write(
-            self._scripts, "renew", claim, [_ms(LEASE)], more_keys=[keys.worker(claim.owner.id)], patience=0
-        )
+        lease = _ms(self._timing.lease)
+        rest = await write(self._scripts, "renew", claim, [lease], more_keys=[keys.worker(claim.worker.id)], patience=0)
         return Wish(Status(rest[0].decode()), drain=Drain(rest[1].decode()) is Drain.NOW)
 
-    async def finish(self, claim: Claim, result: str, message: str, data: str) -> None:
-        await write(self._scripts, "finish", claim, [result, message, data])
+    async def finish(self, claim: Claim, result: Result, message: str, data: Mapping[str, JsonValue]) -> None:
+        """`data` goes with the last event."""
+        await write(self._scripts, "finish", claim, [result.model_dump_json(), message, json.dumps(dict(data))])
 
     async def fail(self, claim: Claim, failure: JobFailure) -> None:
         await write(self._scripts, "fail", claim, [failure.code, str(failure), int(failure.retryable)])
@@ -156,15 +165,21 @@ class Leases:
                     pipe.zrange(keys.queued(queue), 0, LINE - 1, withscores=True)
                 return list(await pipe.execute())
 
-        lines = await self._scripts.persistently(read, patience=LINE_PATIENCE)
+        lines = await self._scripts.persistently(read, patience=self._timing.patience)
         return [id.decode() for id, _ in heapq.merge(*lines, key=lambda entry: entry[1])]
 
 
 async def write(
-    scripts: Scripts, name: str, claim: Claim, args: list[Any], *, more_keys: list[str] | None = None, **options: Any
+    scripts: Scripts,
+    name: str,
+    claim: Claim,
+    args: Sequence[Value],
+    *,
+    more_keys: Sequence[str] = (),
+    patience: float | None = None,
 ) -> list[bytes]:
     """A write in the name of an attempt. Raises Fenced where the title no longer holds."""
-    answer, rest = await scripts(name, keys.of_job(claim.job) + (more_keys or []), claim.title + args, **options)
+    answer, rest = await scripts(name, [*keys.of_job(claim.job), *more_keys], [*claim.title, *args], patience=patience)
     if answer is not Answer.OK:
         raise Fenced(f"{claim.job} attempt {claim.attempt}: {name} answered {answer}")
     return rest

@@ -1,6 +1,6 @@
 """How records are read, whatever they are of: a hash by its key, and a page of a lexical list of ids."""
 
-from services.store.connection import Redis
+from services.store.commands import Redis
 from services.store.scripts import Scripts
 
 

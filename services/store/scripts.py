@@ -1,15 +1,17 @@
 """The Lua scripts: one file a transition, each behind the same prelude and handed the table of `transitions`."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from redis.exceptions import ReadOnlyError
 
 from services.contract.transitions import ENDED, HANDED_BACK, MOVES, OWNED, REQUESTS
-from services.store.connection import Redis, persistently
+from services.store.commands import Redis, Value
+from services.store.connection import Patience
+from services.store.totals import Count
 
 T = TypeVar("T")
 
@@ -31,24 +33,24 @@ class Answer(StrEnum):
 class Scripts:
     """Calls a script by its name: `await scripts("claim", keys, args)` → (Answer, rest).
 
-    Each may be repeated, so a reply that was lost on the wire is simply asked for again, for `patience` seconds.
+    Each may be repeated, so a reply that was lost on the wire is simply asked for again, while `patience` lasts.
     """
 
-    def __init__(self, redis: Redis, *, patience: float) -> None:
+    def __init__(self, redis: Redis, patience: Patience) -> None:
         self._redis, self._patience = redis, patience
         texts = {path.stem: path.read_text() for path in FOLDER.glob("*.lua")}
         texts |= {path.stem: _with_prelude(path) for path in (FOLDER / "job").glob("[!_]*.lua")}
         self._scripts = {name: redis.register_script(text) for name, text in texts.items()}
 
     async def __call__(
-        self, name: str, keys: list[str], args: list[Any], *, patience: float | None = None
+        self, name: str, keys: Sequence[str], args: Sequence[Value], *, patience: float | None = None
     ) -> tuple[Answer, list[bytes]]:
         answer, *rest = await self.persistently(lambda: self._scripts[name](keys=keys, args=args), patience=patience)
         return Answer(answer.decode()), rest
 
     async def persistently(self, call: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
         """Anything else that may be repeated, such as a read, with the same patience."""
-        return await persistently(lambda: self._once(call), seconds=self._patience if patience is None else patience)
+        return await self._patience(lambda: self._once(call), seconds=patience)
 
     async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
         """After a failover our connections may still lead to the old primary: the next try makes new ones."""
@@ -75,6 +77,7 @@ def _table() -> str:
             "ended": {status: True for status in sorted(ENDED)},
             "events_cap": EVENTS_CAP,
             "losses_cap": LOSSES_CAP,
+            "counts": {name: True for name in sorted(Count)},
         },
         sort_keys=True,
     )

@@ -1,4 +1,4 @@
-"""The store as its users hold it: one Redis connection pool, one folder of bytes, and what is kept in them."""
+"""The store as its users hold it: one Redis connection pool, one store of bytes, and what is kept in them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,23 +8,29 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from services.settings import Settings
+from services.store import places
+from services.store.autoscaling import Autoscaling
+from services.store.blobs import Blobs, LocalBlobs
 from services.store.checkpoints import Checkpoints
-from services.store.connection import Redis, connected, outage, refusal_to_use
+from services.store.commands import Redis
+from services.store.connection import Outage, Patience, connected, refusal_to_use
 from services.store.events import Events
-from services.store.files import Files, FileStore
-from services.store.jobs import Jobs, Record
+from services.store.files import Files
+from services.store.hints import Hints, celery
+from services.store.jobs import Jobs
 from services.store.leases import Leases
-from services.store.queue import Hints, celery
-from services.store.scaling import Autoscaling
+from services.store.record import JobRecord
 from services.store.scripts import Scripts
 from services.store.submissions import Submissions
+from services.store.turns import Turns
 from services.store.workers import Workers
 
 
 @dataclass(frozen=True)
 class Store:
     redis: Redis
-    scripts: Scripts
+    outage: Outage
+    blobs: Blobs
     jobs: Jobs
     leases: Leases
     events: Events
@@ -33,44 +39,48 @@ class Store:
     hints: Hints
     workers: Workers
     submissions: Submissions
-    scaling: Autoscaling
+    turns: Turns
+    autoscaling: Autoscaling
 
-    async def forget(self, record: Record) -> None:
+    async def forget(self, record: JobRecord) -> None:
         """Remove an ended job with its models and checkpoints. Its training data stays."""
-        for kind in ("models", "checkpoints"):
-            await asyncio.to_thread(self.files.bytes.delete_folder, f"{record.tenant}/{kind}/{record.id}")
+        for place in places.of_job(record.tenant, record.id):
+            await asyncio.to_thread(self.blobs.delete_folder, place)
         await self.jobs.forget(record.id, record.tenant)
 
 
 async def refusal_to_start(settings: Settings) -> str | None:
     """Why a process must not start with this Redis, as it would lose jobs. One that is away may come back."""
-    async with connected(settings.store_url) as redis:
+    async with connected(settings.store_url, settings.timing) as redis:
         try:
             return await refusal_to_use(redis, trusted=settings.redis_durable == "trusted")
-        except RedisError as error:
-            outage.is_seen(error)
+        except RedisError:
             return None
 
 
 @asynccontextmanager
 async def open_store(
-    settings: Settings, *, patience: float = 2.0, connections: int | None = None
+    settings: Settings, *, patience: float | None = None, connections: int | None = None
 ) -> AsyncIterator[Store]:
-    """`patience`: for how many seconds a script is asked again while Redis is away. `connections` to Redis at most."""
-    async with connected(settings.store_url, connections=connections) as redis:
-        scripts = Scripts(redis, patience=patience)
-        jobs = Jobs(redis, scripts)
-        bytes = FileStore(settings.files_dir)
+    """`patience`: for how many seconds a script is asked again while Redis is away, if not for `timing.patience`.
+    `connections` to Redis at most."""
+    timing = settings.timing
+    async with connected(settings.store_url, timing, connections=connections) as redis:
+        outage = Outage(timing)
+        scripts = Scripts(redis, Patience(timing.patience if patience is None else patience, timing, outage))
+        jobs, blobs = Jobs(redis, scripts), LocalBlobs(settings.files_dir)
         yield Store(
             redis=redis,
-            scripts=scripts,
+            outage=outage,
+            blobs=blobs,
             jobs=jobs,
-            leases=Leases(redis, scripts, jobs),
+            leases=Leases(redis, scripts, jobs, timing),
             events=Events(redis, scripts),
-            checkpoints=Checkpoints(redis, scripts, bytes),
-            files=Files(redis, scripts, bytes),
-            hints=Hints(redis, celery(settings.store_url)),
-            workers=Workers(redis, scripts),
+            checkpoints=Checkpoints(redis, scripts, blobs),
+            files=Files(redis, scripts, blobs),
+            hints=Hints(redis, celery(settings.store_url, timing)),
+            workers=Workers(redis, scripts, timing),
             submissions=Submissions(redis, scripts),
-            scaling=Autoscaling(redis, scripts),
+            turns=Turns(scripts),
+            autoscaling=Autoscaling(redis, scripts),
         )

@@ -2,15 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from services.contract.ids import new_id
 from services.store import keys
-from services.store.connection import Redis
+from services.store.commands import Redis, Value
 from services.store.scripts import Answer, Scripts
-
-BY_KEY = 24 * 3600  # seconds that an Idempotency-Key is remembered
-BY_BODY = 600  # seconds in which a marked retry finds its first try
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,12 @@ class Submissions:
         self._redis, self._scripts = redis, scripts
 
     async def reserve(
-        self, tenant: str, name: str, digest: str, *, seconds: int, anew: bool = False
+        self, tenant: str, name: str, digest: str, *, seconds: float, anew: bool = False
     ) -> Reservation | None:
         """None where another body came under this name. `anew`: what is known is forgotten."""
         key = keys.idempotency(tenant, name)
         proposed = new_id("ftjob")
-        args: list[Any] = [proposed, digest, seconds, int(anew), time.time_ns() // 1_000_000]
+        args: list[Value] = [proposed, digest, round(seconds * 1000), int(anew), time.time_ns() // 1_000_000]
         answer, rest = await self._scripts("reserve", [key], args)
         if answer is not Answer.OK:
             return None

@@ -3,13 +3,11 @@
 import time
 from enum import StrEnum
 
-from services.contract.job import Worker
+from services.contract.fleet import Worker
+from services.contract.timing import Timing
 from services.store import keys
-from services.store.connection import Redis
+from services.store.commands import Redis, Value
 from services.store.scripts import Answer, Scripts
-
-HEARTBEAT = 2.0  # seconds between heartbeats
-TTL = 15  # seconds after the last one until a worker is gone
 
 
 class Drain(StrEnum):
@@ -21,14 +19,15 @@ class Drain(StrEnum):
 
 
 class Workers:
-    def __init__(self, redis: Redis, scripts: Scripts) -> None:
-        self._redis, self._scripts = redis, scripts
+    def __init__(self, redis: Redis, scripts: Scripts, timing: Timing) -> None:
+        self._redis, self._scripts, self._timing = redis, scripts, timing
 
     async def report(self, worker: Worker) -> Drain:
         """Write the heartbeat; what is wished of the worker."""
-        args = [worker.id, worker.model_dump_json(), worker.seen_at, TTL]
+        ttl = round(self._timing.heartbeat_ttl * 1000)
+        args: list[Value] = [worker.id, worker.model_dump_json(), time.time(), ttl]
         to = [keys.worker(worker.id), keys.WORKERS]
-        _, rest = await self._scripts("report", to, args, patience=HEARTBEAT)  # then the next one is due
+        _, rest = await self._scripts("report", to, args, patience=self._timing.heartbeat)  # then the next is due
         return Drain(rest[0].decode())
 
     async def remove(self, id: str) -> None:
@@ -38,10 +37,10 @@ class Workers:
                 pipe.zrem(keys.WORKERS, id)
                 await pipe.execute()
 
-        await self._scripts.persistently(write, patience=HEARTBEAT)
+        await self._scripts.persistently(write, patience=self._timing.heartbeat)
 
     async def all(self) -> list[Worker]:
-        ids = await self._redis.zrangebyscore(keys.WORKERS, time.time() - TTL, "+inf")
+        ids = await self._redis.zrangebyscore(keys.WORKERS, time.time() - self._timing.heartbeat_ttl, "+inf")
         async with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(keys.worker(id.decode()), "report")

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.contract.scaling import Decision, Pool, Scaling
+from services.contract.fleet import AutoscalerReport, Decision, Pool
 from services.settings import Settings
-from services.store.scaling import KEPT
+from services.store import keys
+from services.store.autoscaling import KEPT
 from services.store.store import Store, open_store
 from services.store.workers import Drain
-from tests.conftest import owner
-from tests.store.test_reaper import worker
+from tests.conftest import profile, worker
 
 Submit = Callable[..., httpx.Response]
 OnStore = Callable[[Callable[[Store], Awaitable[Any]]], Any]
@@ -55,8 +55,8 @@ def decision(reason: str, **changes: Any) -> Decision:
 
 def telling(*acted: Decision) -> Callable[[Store], Awaitable[Any]]:
     pools, now = [Pool(kind="cpu", min=0, max=4)], [decision("enough")]
-    state = Scaling(id="a", provider="process", seen_at=1.0, pools=pools, now=now)
-    return lambda store: store.scaling.tell(state, acted)
+    state = AutoscalerReport(id="a", provider="process", seen_at=1.0, pools=pools, now=now)
+    return lambda store: store.autoscaling.tell(state, acted)
 
 
 def measured(api: httpx.Client) -> dict[tuple[str, ...], float]:
@@ -76,7 +76,7 @@ def test_where_no_autoscaler_runs_it_says_so(api: httpx.Client) -> None:
 def test_the_autoscalers_decisions_are_told_newest_first_with_inputs_and_reason(
     api: httpx.Client, on_store: OnStore
 ) -> None:
-    assert on_store(lambda store: store.scaling.take_turn("a"))
+    assert on_store(lambda store: store.turns.take(keys.AUTOSCALER, "a", seconds=10))
     on_store(telling(*(decision(f"number {number}", start=1) for number in range(KEPT + 5))))
     on_store(telling(decision("down", drain=["x", "y"])))
     told = api.get("/v1/autoscaler").json()
@@ -95,7 +95,7 @@ def test_the_autoscalers_decisions_are_told_newest_first_with_inputs_and_reason(
 def test_metrics_count_what_happens_to_jobs(api: httpx.Client, on_store: OnStore, submit: Submit) -> None:
     lost, cancelled = (submit().json()["id"] for _ in range(2))
     api.post(f"/v1/fine_tuning/jobs/{cancelled}/cancel")
-    claim = on_store(lambda store: store.leases.claim(lost, owner()))
+    claim = on_store(lambda store: store.leases.claim(lost, profile()))
     on_store(lambda store: store.workers.report(worker("w")))
     seen = measured(api)
     assert seen[("headway_jobs_submitted_total",)] == 2

@@ -11,13 +11,13 @@ import pytest
 import redis
 from httpx_sse import ServerSentEvent, connect_sse
 
-from services.contract.events import Said
+from services.contract.events import NewEvent
 from services.settings import Settings
 from services.store import keys
 from services.store.events import Batch
 from services.store.store import open_store
 from tests.api.conftest import problem
-from tests.conftest import owner
+from tests.conftest import profile, result
 from tests.waiting import wait_until
 
 Submit = Callable[..., httpx.Response]
@@ -34,16 +34,16 @@ class Writer:
 
     def say(self, *messages: str) -> None:
         self._batch += 1
-        asyncio.run(self._say([Said(created_at=0, message=message) for message in messages]))
+        asyncio.run(self._say([NewEvent(created_at=0, message=message) for message in messages]))
 
     def finish(self) -> None:
         asyncio.run(self._finish())
 
     async def _claim(self) -> None:
         async with open_store(self._settings) as store:
-            self._title = await store.leases.claim(self._job, owner())
+            self._title = await store.leases.claim(self._job, profile())
 
-    async def _say(self, said: list[Said]) -> None:
+    async def _say(self, said: list[NewEvent]) -> None:
         async with open_store(self._settings) as store:
             assert self._title is not None
             await store.events.emit(self._title, Batch(self._batch, said))
@@ -51,7 +51,7 @@ class Writer:
     async def _finish(self) -> None:
         async with open_store(self._settings) as store:
             assert self._title is not None
-            await store.leases.finish(self._title, "{}", "finished", "{}")
+            await store.leases.finish(self._title, result(), "finished", {})
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
-from services.autoscaler.decide import Look, Past, Rules, Seen, State, decide
-from services.contract.scaling import Pool
+from services.autoscaler.decide import Look, Past, Rules, SeenWorker, WorkerState, decide
+from services.contract.fleet import Pool
 from tests.autoscaler.traffic import DAYS, Arrival
 
 START = 12.0  # seconds until a started worker takes jobs; tests.benchmarks.scaling measured 10, on two cores
@@ -38,10 +38,10 @@ class Worker:
     job: Work | None = None
     leaves: bool = False  # once it has no job
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> WorkerState:
         if self.leaves:
-            return State.DRAINING
-        return State.STARTING if now < self.ready_at else State.BUSY if self.job else State.IDLE
+            return WorkerState.DRAINING
+        return WorkerState.STARTING if now < self.ready_at else WorkerState.BUSY if self.job else WorkerState.IDLE
 
 
 @dataclass
@@ -98,12 +98,12 @@ class Headway:
         self._pool, self._rules, self._past = pool or Pool(kind="cpu", min=0, max=MOST), rules or Rules(), Past(0.0)
 
     def look(self, house: House, now: float) -> None:
-        workers = [Seen(w.id, "cpu", w.state(now), since=w.ready_at) for w in house.workers]
+        workers = [SeenWorker(w.id, "cpu", w.state(now), since=w.ready_at) for w in house.workers]
         look = Look(len(house.queue), workers, self._pool, self._past, self._rules, now)
         self._past = self._past.after(look.needed, self._rules, now)
         decision = decide(look)
         for worker in [worker for worker in house.workers if worker.id in decision.drain]:
-            if worker.state(now) is State.IDLE:
+            if worker.state(now) is WorkerState.IDLE:
                 worker.leaves = True  # once it has no job
             else:
                 house.remove(worker, now)

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from services.autoscaler.decide import Look, Past, Rules, Seen, State, decide, shares
-from services.contract.scaling import Decision, Pool
+from services.autoscaler.decide import Look, Past, Rules, SeenWorker, WorkerState, decide, shares
+from services.contract.fleet import Decision, Pool
 
 RULES = Rules(cooldown=60, last_cooldown=180, first_backoff=5, last_backoff=300, silence=180)
 NOW = 10_000.0
 LONG_AGO = Past(began=0.0)
 
 
-def workers(*states: State, **more: Any) -> list[Seen]:
-    return [Seen(f"w{number}", "cpu", state, **more) for number, state in enumerate(states)]
+def workers(*states: WorkerState, **more: Any) -> list[SeenWorker]:
+    return [SeenWorker(f"w{number}", "cpu", state, **more) for number, state in enumerate(states)]
 
 
 def decided(
-    queued: int, seen: list[Seen], *, least: int = 0, most: int = 4, past: Past = LONG_AGO, now: float = NOW
+    queued: int, seen: list[SeenWorker], *, least: int = 0, most: int = 4, past: Past = LONG_AGO, now: float = NOW
 ) -> Decision:
     return decide(Look(queued, seen, Pool(kind="cpu", min=least, max=most), past, RULES, now))
 
@@ -33,15 +33,15 @@ def decided(
         (1, [], 1),
         (3, [], 3),
         (9, [], 4),
-        (1, workers(State.IDLE), 0),
-        (1, workers(State.STARTING), 0),
-        (1, workers(State.BUSY), 1),
-        (3, workers(State.BUSY, State.IDLE), 2),
-        (1, workers(State.DRAINING), 1),
-        (1, workers(State.FAILING, since=NOW), 1),
+        (1, workers(WorkerState.IDLE), 0),
+        (1, workers(WorkerState.STARTING), 0),
+        (1, workers(WorkerState.BUSY), 1),
+        (3, workers(WorkerState.BUSY, WorkerState.IDLE), 2),
+        (1, workers(WorkerState.DRAINING), 1),
+        (1, workers(WorkerState.FAILING, since=NOW), 1),
     ],
 )
-def test_what_is_missing_is_started_at_once(queued: int, seen: list[Seen], start: int) -> None:
+def test_what_is_missing_is_started_at_once(queued: int, seen: list[SeenWorker], start: int) -> None:
     decision = decided(queued, seen)
     assert (decision.start, decision.drain) == (start, [])
     assert decision.reason
@@ -53,21 +53,23 @@ def test_the_minimum_is_kept_without_any_job() -> None:
 
 
 def test_who_drains_or_fails_still_holds_a_place() -> None:
-    full = workers(State.DRAINING, State.FAILING, since=NOW)
+    full = workers(WorkerState.DRAINING, WorkerState.FAILING, since=NOW)
     assert decided(2, full, most=2).start == 0
     assert "1 draining, 1 failing" in decided(2, full, most=2).reason
     assert decided(2, full, most=3).start == 1
 
 
 def test_workers_of_others_take_jobs_too_but_hold_no_place() -> None:
-    others = workers(State.IDLE, State.BUSY, ours=False)
+    others = workers(WorkerState.IDLE, WorkerState.BUSY, ours=False)
     assert decided(1, others).start == 0
     assert decided(2, others).start == 1
     assert decided(9, others, most=3).start == 3
 
 
 def test_a_maximum_that_holds_jobs_back_is_said() -> None:
-    assert decided(5, workers(State.BUSY, State.BUSY), most=2).reason == "5 jobs waiting; at the maximum of 2"
+    assert (
+        decided(5, workers(WorkerState.BUSY, WorkerState.BUSY), most=2).reason == "5 jobs waiting; at the maximum of 2"
+    )
 
 
 # --- back off ------------------------------------------------------------------------------------------------------
@@ -90,10 +92,10 @@ def test_after_failures_one_worker_is_the_test() -> None:
 
 
 def test_a_worker_that_runs_and_says_nothing_is_stopped_after_a_while() -> None:
-    silent = workers(State.FAILING, since=NOW - 180)
+    silent = workers(WorkerState.FAILING, since=NOW - 180)
     assert decided(0, silent).drain == ["w0"]
-    assert decided(0, workers(State.FAILING, since=NOW - 179)).drain == []
-    assert decided(0, workers(State.FAILING, since=0, ours=False)).drain == []
+    assert decided(0, workers(WorkerState.FAILING, since=NOW - 179)).drain == []
+    assert decided(0, workers(WorkerState.FAILING, since=0, ours=False)).drain == []
 
 
 # --- down ----------------------------------------------------------------------------------------------------------
@@ -118,35 +120,35 @@ def remembered(*needs: tuple[float, int]) -> Past:
     ],
 )
 def test_what_was_not_needed_for_a_cooldown_is_drained(needs: list[tuple[float, int]], drained: int) -> None:
-    decision = decided(0, workers(State.IDLE, State.IDLE, State.IDLE), past=remembered(*needs))
+    decision = decided(0, workers(WorkerState.IDLE, WorkerState.IDLE, WorkerState.IDLE), past=remembered(*needs))
     assert (decision.start, len(decision.drain)) == (0, drained)
 
 
 def test_only_idle_workers_are_drained_the_newest_first() -> None:
     seen = [
-        Seen("old", "cpu", State.IDLE, since=1),
-        Seen("busy", "cpu", State.BUSY, since=3),
-        Seen("new", "cpu", State.IDLE, since=2),
+        SeenWorker("old", "cpu", WorkerState.IDLE, since=1),
+        SeenWorker("busy", "cpu", WorkerState.BUSY, since=3),
+        SeenWorker("new", "cpu", WorkerState.IDLE, since=2),
     ]
     assert decided(0, seen, past=remembered((100, 2), (1, 2))).drain == ["new"]
     assert decided(0, seen, past=remembered((100, 1), (1, 1))).drain == ["new", "old"]
 
 
 def test_an_autoscaler_that_has_just_come_drains_nothing() -> None:
-    idle = workers(State.IDLE, State.IDLE)
+    idle = workers(WorkerState.IDLE, WorkerState.IDLE)
     assert decided(0, idle, past=Past(began=NOW - 59)).drain == []
     assert decided(0, idle, past=Past(began=NOW - 181)).drain == ["w0", "w1"]
 
 
 def test_the_minimum_stays() -> None:
-    assert decided(0, workers(State.IDLE, State.IDLE), least=1).drain == ["w0"]
+    assert decided(0, workers(WorkerState.IDLE, WorkerState.IDLE), least=1).drain == ["w0"]
 
 
 def test_above_a_lowered_maximum_the_idle_go_first_then_the_least_advanced() -> None:
     seen = [
-        Seen("far", "cpu", State.BUSY, percent=80),
-        Seen("idle", "cpu", State.IDLE),
-        Seen("near", "cpu", State.BUSY, percent=20),
+        SeenWorker("far", "cpu", WorkerState.BUSY, percent=80),
+        SeenWorker("idle", "cpu", WorkerState.IDLE),
+        SeenWorker("near", "cpu", WorkerState.BUSY, percent=20),
     ]
     assert decided(0, seen, most=2).drain == ["idle"]
     assert decided(0, seen, most=1).drain == ["idle", "near"]
@@ -154,7 +156,7 @@ def test_above_a_lowered_maximum_the_idle_go_first_then_the_least_advanced() -> 
 
 
 def test_workers_of_others_are_never_drained() -> None:
-    assert decided(0, workers(State.IDLE, State.IDLE, ours=False)).drain == []
+    assert decided(0, workers(WorkerState.IDLE, WorkerState.IDLE, ours=False)).drain == []
 
 
 # --- jobs for any device -------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ POOLS = [Pool(kind="cuda", min=0, max=1), Pool(kind="cpu", min=0, max=2)]
 def test_a_pool_that_cannot_start_now_does_not_keep_jobs_from_another() -> None:
     assert shares({"any": 2}, [], POOLS, closed=["cuda"]) == {"cuda": 0, "cpu": 2}
     assert shares({"any": 2}, [], POOLS, closed=["cuda", "cpu"]) == {"cuda": 2, "cpu": 0}
-    held = [Seen("g", "cuda", State.DRAINING), Seen("f", "cpu", State.FAILING)]
+    held = [SeenWorker("g", "cuda", WorkerState.DRAINING), SeenWorker("f", "cpu", WorkerState.FAILING)]
     assert shares({"any": 1}, held, POOLS) == {"cuda": 0, "cpu": 1}
 
 
@@ -175,14 +177,14 @@ def test_a_pool_that_cannot_start_now_does_not_keep_jobs_from_another() -> None:
         ({"any": 1}, [], {"cuda": 1, "cpu": 0}),
         ({"any": 3}, [], {"cuda": 1, "cpu": 2}),
         ({"any": 5}, [], {"cuda": 3, "cpu": 2}),
-        ({"any": 1}, workers(State.IDLE), {"cuda": 0, "cpu": 1}),
-        ({"any": 1, "cpu": 1}, workers(State.IDLE), {"cuda": 1, "cpu": 1}),
-        ({"any": 2}, [Seen("g", "cuda", State.BUSY)], {"cuda": 0, "cpu": 2}),
+        ({"any": 1}, workers(WorkerState.IDLE), {"cuda": 0, "cpu": 1}),
+        ({"any": 1, "cpu": 1}, workers(WorkerState.IDLE), {"cuda": 1, "cpu": 1}),
+        ({"any": 2}, [SeenWorker("g", "cuda", WorkerState.BUSY)], {"cuda": 0, "cpu": 2}),
         ({"any": 1, "mps": 4}, [], {"cuda": 1, "cpu": 0}),
-        ({"any": 2}, [Seen("mac", "mps", State.IDLE, ours=False)], {"cuda": 1, "cpu": 0}),
+        ({"any": 2}, [SeenWorker("mac", "mps", WorkerState.IDLE, ours=False)], {"cuda": 1, "cpu": 0}),
     ],
 )
 def test_jobs_for_any_device_go_to_who_is_free_then_to_the_first_pool_with_room(
-    waiting: dict[str, int], seen: list[Seen], share: dict[str, int]
+    waiting: dict[str, int], seen: list[SeenWorker], share: dict[str, int]
 ) -> None:
     assert shares(waiting, seen, POOLS) == share

@@ -14,11 +14,12 @@ import pytest
 from services.autoscaler.loop import Autoscaler
 from services.autoscaler.providers import Provider, ProviderError
 from services.autoscaler.providers.process import Processes
+from services.contract.fleet import AutoscalerReport
 from services.contract.ids import new_id
-from services.contract.scaling import Scaling
 from services.settings import Settings
 from services.store.store import Store
-from tests.conftest import spec
+from services.store.totals import read_totals
+from tests.conftest import raw, spec
 from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
 
@@ -61,10 +62,12 @@ async def submitted(store: Store, device: str = "auto") -> str:
     return id
 
 
-async def eventually(condition: Callable[[Scaling], bool], store: Store, *, seconds: float = 90.0) -> Scaling:
+async def eventually(
+    condition: Callable[[AutoscalerReport], bool], store: Store, *, seconds: float = 90.0
+) -> AutoscalerReport:
     """The autoscaler's own report, once `condition` holds of it."""
     deadline = time.monotonic() + seconds
-    while not condition(told := await store.scaling.read()):
+    while not condition(told := await store.autoscaling.read()):
         assert time.monotonic() < deadline, told
         await asyncio.sleep(0.05)
     return told
@@ -87,16 +90,9 @@ async def test_a_queued_job_starts_a_worker_and_one_that_is_not_needed_drains(st
             await asyncio.to_thread(wait_until, lambda: not provider.instances(), seconds=20)
     record = await store.jobs.get(job)
     assert record is not None and record.status == "failed" and record.attempt == 1
-    assert await store.jobs.totals() == {
-        "submitted": 1,
-        "started": 1,
-        "attempts": 1,
-        "failed": 1,
-        "waited_ms": (await store.jobs.totals())["waited_ms"],
-        "device_ms": (await store.jobs.totals())["device_ms"],
-        "started:cpu": 1,
-        "drained:cpu": 1,
-    }
+    counts = dict((await read_totals(store.redis)).counts)
+    assert {counts.pop("waited_ms") >= 0, counts.pop("device_ms") >= 0} == {True}
+    assert counts == {"submitted": 1, "started": 1, "attempts": 1, "failed": 1, "started:cpu": 1, "drained:cpu": 1}
 
 
 async def test_a_worker_that_fails_its_preflight_is_no_worker_and_is_not_started_again_and_again(
@@ -125,7 +121,7 @@ async def test_of_two_autoscalers_one_works_and_the_other_takes_over(store: Stor
                 await submitted(store)
                 await eventually(lambda told: told.decisions != [], store)
                 assert [len(provider.instances()) for provider in (first, second)] == [0, 1]
-                holder = (await store.scaling.read()).id
+                holder = (await store.autoscaling.read()).id
         async with at_work(store, first, config):
             await eventually(lambda told: told.id != holder, store)
 
@@ -144,7 +140,7 @@ async def test_what_keeps_workers_from_starting_is_told(store: Store, settings: 
         told = await eventually(lambda told: any("the next try in" in d.reason for d in told.now), store)
         assert told.problem == "There is no room on this machine."  # not only in the second of the try
         assert told.decisions == []  # nothing was done
-        assert "started:cpu" not in await store.jobs.totals()
+        assert "started:cpu" not in (await read_totals(store.redis)).counts
 
 
 async def test_a_full_redis_does_not_stop_it(store: Store, settings: Settings) -> None:
@@ -152,13 +148,13 @@ async def test_a_full_redis_does_not_stop_it(store: Store, settings: Settings) -
     with processes(config) as provider:
         async with at_work(store, provider, config):
             await eventually(lambda told: told.now != [] and told.now[0].idle == 1, store)
-            await store.redis.config_set("maxmemory", "1mb")
+            await raw(store).config_set("maxmemory", "1mb")
             try:
                 os.kill(provider.instances()[0].pid, signal.SIGKILL)
                 told = await eventually(lambda told: len(told.decisions) == 2, store)
                 assert told.decisions[0].reason == "the minimum is 1, 0 workers: start 1"
             finally:
-                await store.redis.config_set("maxmemory", "0")
+                await raw(store).config_set("maxmemory", "0")
 
 
 @contextmanager

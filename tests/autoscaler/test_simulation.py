@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from services.autoscaler.decide import Rules
-from services.contract.scaling import Pool
+from services.contract.fleet import Pool
 from tests.autoscaler.simulation import MOST, START, Fixed, Headway, House, Keda, simulated
 from tests.autoscaler.traffic import DAYS, Arrival, flapping, office_day, slow_tail
 

@@ -5,14 +5,15 @@ import time
 
 from celery import Celery
 
-from services.store.queue import celery
+from services.contract.timing import Timing
+from services.store.hints import celery
 from workers.main import CELERY_OPTIONS
 
 QUEUE = "echo"
 
 
 def app(url: str) -> Celery:
-    made = celery(url)
+    made = celery(url, Timing())
     made.conf.update(result_backend=url.replace("unix://", "redis+socket://"), task_ignore_result=False)
 
     @made.task(name="echo")  # type: ignore[untyped-decorator]

@@ -16,17 +16,21 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from services.contract.spec import Hyperparameters, TrainerSpec
+from services.contract.recipe import Hyperparameters
+from services.contract.spec import TrainerSpec
+from services.contract.weights import RandomWeights
 from tests.benchmarks.place import Place
 from tests.drawing import zipped
 from tests.trainers import indexed
-from workers.trainer import checkpoint, dataset, head
-from workers.trainer.backbone import Backbone, load
-from workers.trainer.evaluate import Table
-from workers.trainer.images import TRANSFORMS, normalised, pixels
-from workers.trainer.pipeline import BATCH, extract
+from workers.trainer import head
 from workers.trainer.report import Report
+from workers.trainer.state import fresh
+from workers.trainer.table import Table
 from workers.trainer.train import Training
+from workers.vision import dataset
+from workers.vision.backbone import Backbone, load
+from workers.vision.images import TRANSFORMS, normalised, pixels
+from workers.vision.pipeline import BATCH, extract
 
 Figures = dict[str, list[float]]
 Ways = dict[str, Callable[[], object]]
@@ -71,7 +75,7 @@ def forward(place: Place) -> Figures:
     """A batch through the backbone and back: eager in fp32; ours, and in the precision that "auto" takes."""
     device = torch.device(place.device)
     images = torch.randint(0, 256, (BATCH[device.type], 3, 224, 224), dtype=torch.uint8)
-    floats, network = normalised(images), load("random:0").to(device)
+    floats, network = normalised(images), load(RandomWeights(0)).to(device)
 
     def plain() -> None:
         with torch.inference_mode():
@@ -139,7 +143,7 @@ def head_step(place: Place) -> Figures:
 
     def ours(heads: int) -> Callable[[], None]:
         def epoch() -> None:
-            state = checkpoint.fresh(head.fresh(0, labels), [hp] * heads, head.Scaling.none())
+            state = fresh(head.fresh(0, labels), [hp] * heads, head.Scaler.none())
             x, y = table.features.numpy(), table.labels.numpy()
             for rows in np.split(np.random.default_rng(0).permutation(n), n // batch):
                 state.buckets[0].stack.step(x.take(rows, axis=0), y[rows], [1e-3] * heads)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from services.contract.spec import Precision, Prepared
+from services.contract.recipe import Precision
+from services.contract.spec import Prepared
 from tests.trainers import PREPARED
-from workers.trainer.device import native, open_device
+from workers.vision.device import native, open_device
 
 
 @dataclass(frozen=True)

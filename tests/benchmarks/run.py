@@ -36,7 +36,7 @@ from tests.drawing import shapes, zipped
 from tests.processes import trainers_of
 from tests.trainers import is_idle
 from tests.waiting import wait_until
-from workers.trainer.device import describe
+from workers.vision.device import describe
 
 IMAGES = 20  # a job's, of each of two labels
 console = Console()

@@ -18,8 +18,8 @@ import httpx
 import redis
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
+from services.process import embedded
 from services.settings import Settings
-from services.store import embedded
 from tests.chaos.line import Line
 from tests.conftest import free_port
 from tests.jobs import JOBS, look_if_up
@@ -86,6 +86,7 @@ class House:
             port=free_port(),
             spare_memory=0,  # its seconds of import would slow what is being killed
         )
+        self.timing = self.settings.timing
         self.store = Part("store", embedded.arguments(folder / "valkey", self.socket), os.environ, log / "store.log")
         names = ["api", "reaper", *(f"worker-{number}" for number in range(1, workers + 1))]
         self.lines = {name: Line(self.socket) for name in names}

@@ -16,7 +16,6 @@ from tests.conftest import running_valkey
 from tests.jobs import JOBS
 from tests.processes import alive, trainers_of
 from tests.waiting import wait_until
-from workers.main import PATIENCE
 
 
 def test_a_redis_that_is_restarted_costs_a_job_nothing(house: House, submit: Submit, holds: Holds) -> None:
@@ -97,7 +96,7 @@ def test_a_trainer_that_ends_while_nobody_can_hear_it_is_repeated_not_blamed(
     job = submit()
     cut_at = time.monotonic()
     cut_off = _cut_off_until_its_trainer_ends(house, job, Mode.REFUSED)
-    wait_until(lambda: time.monotonic() - cut_at > PATIENCE + 2, seconds=30)
+    wait_until(lambda: time.monotonic() - cut_at > house.timing.attempt_patience + 2, seconds=30)
     house.line_of(cut_off).mend()
     told = holds(job)
     assert told.job["status"] == "succeeded"

@@ -148,7 +148,7 @@ def said_until_ctrl_c(process: "subprocess.Popen[str]", *, seconds: float = 30) 
     return output
 
 
-@pytest.mark.parametrize("victim", ["services.api", "services.reaper", "services.store.embedded", "valkey-server"])
+@pytest.mark.parametrize("victim", ["services.api", "services.reaper", "services.process.embedded", "valkey-server"])
 def test_what_is_killed_is_started_again_and_nothing_is_lost(tmp_path: Path, victim: str) -> None:
     port = free_port()
     with up(tmp_path, port) as process:

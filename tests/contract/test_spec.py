@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.contract.spec import CreateJob, Hyperparameters, Sweep
+from services.contract.asked import CreateJob
+from services.contract.recipe import Hyperparameters, Sweep
 
 FILE = "file-00000000000000000000000000"
 

@@ -16,7 +16,7 @@ from services.client.stack import Stack
 from tests.drawing import shapes, zipped
 from tests.jobs import JOBS, Upload, ended, final_events, running_long, submitted, train_loss
 from tests.waiting import wait_until
-from workers.trainer.images import normalised, pixels
+from workers.vision.images import normalised, pixels
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from services.contract.timing import Timing
 from services.settings import Settings
-from services.store.connection import AWAY, connected, persistently, refusal_to_use
+from services.store.connection import AWAY, Outage, Patience, connected, refusal_to_use
 from tests.conftest import free_port, running_valkey
 
 pytestmark = pytest.mark.anyio
 
+TIMING = Timing()
+
 
 async def refusal(url: str, *, trusted: bool = False) -> str | None:
-    async with connected(url) as redis:
+    async with connected(url, TIMING) as redis:
         return await refusal_to_use(redis, trusted=trusted)
 
 
@@ -54,9 +58,9 @@ async def test_a_connection_that_died_while_it_waited_is_replaced_before_it_is_u
 ) -> None:
     port = str(free_port())
     with running_valkey(short_folder / "tcp.sock", tmp_path, "--port", port, "--bind", "127.0.0.1") as admin:
-        async with connected(f"redis://127.0.0.1:{port}") as redis, connected(admin) as other:
+        async with connected(f"redis://127.0.0.1:{port}", TIMING) as redis, connected(admin, TIMING) as other:
             await redis.ping()
-            await other.client_kill_filter(_type="normal", skipme=True)
+            await cast(Any, other).client_kill_filter(_type="normal", skipme=True)
             assert await redis.ping()
 
 
@@ -65,10 +69,10 @@ async def test_a_half_open_connection_is_noticed_within_its_timeout() -> None:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         began = time.monotonic()
-        async with connected(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0") as redis:
+        async with connected(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0", TIMING.scaled(0.1)) as redis:
             with pytest.raises(AWAY):
                 await redis.ping()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 2
 
 
 async def test_a_call_is_made_again_while_redis_is_away_and_no_longer() -> None:
@@ -79,11 +83,13 @@ async def test_a_call_is_made_again_while_redis_is_away_and_no_longer() -> None:
         tries += 1
         raise ConnectionRefusedError if tries > 5 else AWAY[0]
 
+    timing = TIMING.scaled(0.1)
+    patience = Patience(10.0, timing, Outage(timing))
     with pytest.raises(ConnectionRefusedError):
-        await persistently(call, seconds=10)
+        await patience(call)
     assert tries == 6
     with pytest.raises(AWAY):
-        await persistently(_away, seconds=0)
+        await patience(_away, seconds=0)
 
 
 async def _away() -> None:

@@ -8,19 +8,23 @@ import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from services.contract.errors import LossDiverged
-from services.contract.events import CheckpointLine, CheckpointMetrics, Said
+from services.contract.events import NewEvent
 from services.contract.ids import new_id
+from services.contract.lines import CheckpointLine
+from services.contract.progress import CheckpointMetrics
+from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
 from services.store import keys
 from services.store.events import Batch, Point
-from services.store.jobs import Record
-from services.store.leases import LEASE, Claim, Fenced, Owner
+from services.store.jobs import Requested
+from services.store.leases import Claim, Fenced, WorkerProfile
+from services.store.record import JobRecord, Latest
 from services.store.store import Store
-from tests.conftest import owner, spec
+from tests.conftest import profile, raw, result, spec
 
 pytestmark = pytest.mark.anyio
 
-AFTER_THE_LEASE = LEASE + 1.0
+AFTER_THE_LEASE = Timing().lease + 1.0
 
 
 async def created(store: Store, **changes: Any) -> str:
@@ -30,19 +34,19 @@ async def created(store: Store, **changes: Any) -> str:
 
 
 async def claimed(store: Store, **changes: Any) -> Claim:
-    claim = await store.leases.claim(await created(store, **changes), owner())
+    claim = await store.leases.claim(await created(store, **changes), profile())
     assert claim is not None
     return claim
 
 
-async def record(store: Store, id: str) -> Record:
+async def record(store: Store, id: str) -> JobRecord:
     found = await store.jobs.get(id)
     assert found is not None
     return found
 
 
-def said(message: str) -> Said:
-    return Said(created_at=0, message=message)
+def said(message: str) -> NewEvent:
+    return NewEvent(created_at=0, message=message)
 
 
 def checkpoint(number: int, step: int, *, best: bool = False, content: bytes = b"head") -> tuple[CheckpointLine, bytes]:
@@ -62,7 +66,7 @@ async def put(store: Store, claim: Claim, number: int, step: int, **more: Any) -
 async def test_a_job_goes_from_queued_to_succeeded_and_its_ids_rise(store: Store) -> None:
     claim = await claimed(store)
     await store.events.emit(claim, Batch(1, [said("one"), said("two")], [Point("train_loss", 1, 0.5)], last_step=1))
-    await store.leases.finish(claim, "{}", "done", "{}")
+    await store.leases.finish(claim, result(), "done", {})
     entries = await store.events.since(claim.job, "0-0", limit=100)
     assert [entry.event.message for entry in entries][2:] == ["one", "two", "done"]
     assert [entry.final for entry in entries] == [False] * 4 + [True]
@@ -80,14 +84,14 @@ async def test_the_head_of_the_line_is_by_priority_then_by_time(store: Store) ->
 
 
 async def _claimed_id(store: Store) -> str | None:
-    claim = await store.leases.claim_next(owner())
+    claim = await store.leases.claim_next(profile())
     return claim.job if claim else None
 
 
 async def test_a_job_has_one_owner(store: Store) -> None:
     id = await created(store)
-    assert await store.leases.claim(id, owner("a")) is not None
-    assert await store.leases.claim(id, owner("b")) is None
+    assert await store.leases.claim(id, profile("a")) is not None
+    assert await store.leases.claim(id, profile("b")) is None
 
 
 # --- fences --------------------------------------------------------------------------------------------------------
@@ -98,7 +102,7 @@ WRITES: dict[str, Write] = {
     "renew": lambda store, claim: store.leases.renew(claim),
     "emit": lambda store, claim: store.events.emit(claim, Batch(1, [said("late")])),
     "checkpoint": lambda store, claim: put(store, claim, 7, 7),
-    "finish": lambda store, claim: store.leases.finish(claim, "{}", "late", "{}"),
+    "finish": lambda store, claim: store.leases.finish(claim, result(), "late", {}),
     "fail": lambda store, claim: store.leases.fail(claim, LossDiverged("late")),
 }
 
@@ -109,7 +113,7 @@ async def test_an_attempt_cannot_write_after_its_lease_was_taken(store: Store, n
     assert await store.leases.reap(claim.job, shift=AFTER_THE_LEASE) is Status.QUEUED
     with pytest.raises(Fenced):
         await WRITES[name](store, claim)
-    assert await store.leases.claim(claim.job, owner("b")) is not None
+    assert await store.leases.claim(claim.job, profile("b")) is not None
     before = await record(store, claim.job)
     with pytest.raises(Fenced):
         await WRITES[name](store, claim)
@@ -123,7 +127,7 @@ async def test_a_fence_rises_with_every_change_of_owner_even_over_a_clock_that_w
     ahead = claim.fence + 10_000_000  # as if Redis had lost its last second, or its clock
     await store.redis.hset(keys.job(claim.job), "fence", ahead)
     await store.leases.reap(claim.job, shift=AFTER_THE_LEASE)
-    again = await store.leases.claim(claim.job, owner("b"))
+    again = await store.leases.claim(claim.job, profile("b"))
     assert again is not None
     assert again.fence > ahead + 1
 
@@ -136,12 +140,12 @@ async def test_a_job_is_created_once_however_often_it_is_asked(store: Store) -> 
     for _ in range(2):
         await store.jobs.create(id, "local", spec())
     assert await store.redis.zcard(keys.queued("any")) == 1
-    assert await store.redis.xlen(keys.events(id)) == 1
+    assert await raw(store).xlen(keys.events(id)) == 1
 
 
 async def test_a_claim_whose_reply_was_lost_is_the_same_claim(store: Store) -> None:
     id = await created(store)
-    me = owner()
+    me = profile()
     first = await store.leases.claim(id, me, nonce="n")
     assert first is not None
     assert await store.leases.claim(id, me, nonce="n") == first
@@ -185,7 +189,7 @@ async def test_only_a_release_may_follow_a_release(store: Store) -> None:
     claim = await claimed(store)
     await store.leases.release(claim, "released", "drained", counts=False)
     with pytest.raises(Fenced):
-        await store.leases.finish(claim, "{}", "late", "{}")
+        await store.leases.finish(claim, result(), "late", {})
 
 
 # --- the reaper's side ---------------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ async def test_a_lost_job_goes_to_where_its_wish_leads(store: Store, wish: Actio
 async def test_three_lost_attempts_without_a_checkpoint_fail_the_job(store: Store) -> None:
     id = await created(store)
     for attempt in range(3):
-        assert await store.leases.claim(id, owner(f"w{attempt}")) is not None
+        assert await store.leases.claim(id, profile(f"w{attempt}")) is not None
         await store.leases.reap(id, shift=AFTER_THE_LEASE)
     failed = await record(store, id)
     assert (failed.status, failed.reason.code, len(failed.attempts)) == (Status.FAILED, "worker_lost", 3)
@@ -224,7 +228,7 @@ async def test_three_lost_attempts_without_a_checkpoint_fail_the_job(store: Stor
 async def test_a_new_checkpoint_starts_the_count_anew_and_a_drain_never_counts(store: Store) -> None:
     id = await created(store)
     for attempt in range(8):
-        claim = await store.leases.claim(id, owner())
+        claim = await store.leases.claim(id, profile())
         assert claim is not None, f"the job was given up after {attempt} attempts"
         if attempt % 2:
             await put(store, claim, claim.checkpoint + 1, attempt)
@@ -237,13 +241,13 @@ async def test_a_new_checkpoint_starts_the_count_anew_and_a_drain_never_counts(s
 async def test_a_job_is_given_only_to_a_worker_like_its_first(store: Store) -> None:
     claim = await claimed(store)
     await store.leases.release(claim, "released", "drained", counts=False)
-    other = owner("b", "mps")
+    other = profile("b", "mps")
     assert await store.leases.claim(claim.job, other) is None
     assert await store.leases.claim_next(other) is None
     waiting = await record(store, claim.job)
     assert waiting.reason.code == "waiting_for_worker"
     assert "cpu" in waiting.reason.message
-    assert await store.leases.claim(claim.job, owner("c")) is not None
+    assert await store.leases.claim(claim.job, profile("c")) is not None
 
 
 # --- wishes --------------------------------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ async def test_a_job_is_given_only_to_a_worker_like_its_first(store: Store) -> N
 async def test_a_wish_reaches_the_owner_with_its_next_renewal(store: Store) -> None:
     claim = await claimed(store)
     assert (await store.leases.renew(claim)).status is Status.RUNNING
-    assert await store.jobs.request(claim.job, Action.CANCEL) == (True, Status.CANCELLING)
+    assert await store.jobs.request(claim.job, Action.CANCEL) == Requested(True, Status.CANCELLING)
     assert (await store.leases.renew(claim)).status is Status.CANCELLING
     assert await store.leases.release(claim, "released", "stopped", counts=False) is Status.CANCELLED
 
@@ -260,15 +264,15 @@ async def test_a_wish_reaches_the_owner_with_its_next_renewal(store: Store) -> N
 async def test_a_finish_wins_over_a_cancel_that_came_too_late(store: Store) -> None:
     claim = await claimed(store)
     await store.jobs.request(claim.job, Action.CANCEL)
-    await store.leases.finish(claim, "{}", "done", "{}")
+    await store.leases.finish(claim, result(), "done", {})
     assert (await record(store, claim.job)).status is Status.SUCCEEDED
 
 
 async def test_a_paused_job_leaves_the_line_and_comes_back_to_its_place(store: Store) -> None:
     first, second = await created(store), await created(store)
-    assert await store.jobs.request(first, Action.PAUSE) == (True, Status.PAUSED)
-    assert await store.jobs.request(first, Action.PAUSE) == (False, Status.PAUSED)
-    assert await store.jobs.request(first, Action.RESUME) == (True, Status.QUEUED)
+    assert await store.jobs.request(first, Action.PAUSE) == Requested(True, Status.PAUSED)
+    assert await store.jobs.request(first, Action.PAUSE) == Requested(False, Status.PAUSED)
+    assert await store.jobs.request(first, Action.RESUME) == Requested(True, Status.QUEUED)
     assert [await _claimed_id(store) for _ in range(2)] == [first, second]
 
 
@@ -279,7 +283,7 @@ async def test_the_stream_is_capped_and_the_record_says_what_was_trimmed(store: 
     claim = await claimed(store)
     for batch in range(1, 12):
         await store.events.emit(claim, Batch(batch, [said(f"{batch}.{i}") for i in range(1000)]))
-    assert await store.redis.xlen(keys.events(claim.job)) == 10_000
+    assert await raw(store).xlen(keys.events(claim.job)) == 10_000
     first = (await store.events.since(claim.job, "0-0", limit=1))[0]
     trimmed = (await record(store, claim.job)).trimmed_to
     assert first.event.message == "2.0"  # of 2 and 11,000 entries, 1,002 went
@@ -293,7 +297,7 @@ async def test_of_the_checkpoints_the_first_the_best_and_the_last_few_are_kept(s
         await put(store, claim, number, number, best=number in (1, 3), content=b"head %d" % number)
     assert [known.number for known in await store.checkpoints.all(claim.job)] == [0, 3, 5, 6]
     assert await store.checkpoints.get(claim.job, 4) is None
-    assert not await store.redis.exists(keys.checkpoint(claim.job, 4))
+    assert not await raw(store).exists(keys.checkpoint(claim.job, 4))
     newest = await store.checkpoints.newest(claim.job)
     assert newest is not None
     assert newest[1] == b"head 6"
@@ -303,7 +307,7 @@ async def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(store: Sto
     claim = await claimed(store)
     for number in range(2):
         await put(store, claim, number, number, content=b"head %d" % number)
-    await store.redis.set(keys.checkpoint(claim.job, 1), b"torn")
+    await raw(store).set(keys.checkpoint(claim.job, 1), b"torn")
     newest = await store.checkpoints.newest(claim.job)
     assert newest is not None
     assert newest[1] == b"head 0"
@@ -313,13 +317,13 @@ async def test_a_large_checkpoint_lies_in_the_file_store(store: Store) -> None:
     claim = await claimed(store)
     large = bytes(1_000_001)
     await put(store, claim, 0, 0, content=large)
-    assert not await store.redis.exists(keys.checkpoint(claim.job, 0))
+    assert not await raw(store).exists(keys.checkpoint(claim.job, 0))
     assert (await store.checkpoints.newest(claim.job))[1] == large  # type: ignore[index]
 
 
 async def test_a_full_redis_refuses_new_jobs_and_checkpoints_and_nothing_else(store: Store) -> None:
     claim = await claimed(store)
-    await store.redis.config_set("maxmemory", "1mb")
+    await raw(store).config_set("maxmemory", "1mb")
     try:
         with pytest.raises(OutOfMemoryError):
             await created(store)
@@ -328,9 +332,9 @@ async def test_a_full_redis_refuses_new_jobs_and_checkpoints_and_nothing_else(st
         await store.leases.renew(claim)
         await store.events.emit(claim, Batch(1, [said("goes on")], [Point("train_loss", 1, 0.5)], last_step=1))
         await store.jobs.request(claim.job, Action.CANCEL)
-        await store.leases.finish(claim, "{}", "done", "{}")
+        await store.leases.finish(claim, result(), "done", {})
     finally:
-        await store.redis.config_set("maxmemory", "0")
+        await raw(store).config_set("maxmemory", "0")
     assert (await record(store, claim.job)).status is Status.SUCCEEDED
 
 
@@ -338,29 +342,29 @@ async def test_a_forgotten_job_leaves_no_key(store: Store) -> None:
     claim = await claimed(store)
     await put(store, claim, 0, 0)
     await store.events.emit(claim, Batch(1, [said("x")], [Point("train_loss", 1, 0.5)], last_step=1))
-    await store.leases.finish(claim, "{}", "done", "{}")
+    await store.leases.finish(claim, result(), "done", {})
     await store.forget(await record(store, claim.job))
-    assert await store.redis.keys("*") == [keys.TOTALS.encode()]
+    assert await raw(store).keys("*") == [keys.TOTALS.encode()]
 
 
 async def test_a_validation_is_known_to_have_been_told(store: Store) -> None:
     claim = await claimed(store)
     points = [Point("train_loss", 5, 0.5), Point("val_loss", 5, 0.4), Point("val_accuracy", 5, 0.9)]
-    await store.events.emit(claim, Batch(1, points=points, latest={"last_val_step": "5"}, last_step=5))
+    await store.events.emit(claim, Batch(1, points=points, latest=Latest(last_val_step=5), last_step=5))
     await store.leases.release(claim, "released", "drained", counts=False)
-    again = await store.leases.claim(claim.job, owner())
+    again = await store.leases.claim(claim.job, profile())
     assert again is not None
     assert (again.last_step, again.last_val_step) == (5, 5)
 
 
 async def test_auto_is_resolved_once_and_another_worker_may_go_on_if_it_can(store: Store) -> None:
     await store.jobs.create(id := new_id("ftjob"), "local", spec(precision="auto"))
-    native = Owner("a", "cpu", lambda _: "w", ("fp32", "bf16"), "bf16")
+    native = WorkerProfile("a", "cpu", lambda _: "w", ("fp32", "bf16"), "bf16")
     first = await store.leases.claim(id, native)
     assert first is not None
     assert first.precision == "bf16"
     await store.leases.release(first, "released", "drained", counts=False)
-    assert await store.leases.claim(id, Owner("b", "cpu", lambda _: "w", ("fp32",), "fp32")) is None
-    slower = await store.leases.claim(id, Owner("c", "cpu", lambda _: "w", ("fp32", "bf16"), "fp32"))
+    assert await store.leases.claim(id, WorkerProfile("b", "cpu", lambda _: "w", ("fp32",), "fp32")) is None
+    slower = await store.leases.claim(id, WorkerProfile("c", "cpu", lambda _: "w", ("fp32", "bf16"), "fp32"))
     assert slower is not None
     assert slower.precision == "bf16"

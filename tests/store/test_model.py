@@ -27,17 +27,21 @@ from hypothesis.stateful import (
 )
 
 from services.contract.errors import LossDiverged
-from services.contract.events import CheckpointLine, CheckpointMetrics, Said
+from services.contract.events import NewEvent
 from services.contract.ids import new_id
+from services.contract.lines import CheckpointLine
+from services.contract.progress import CheckpointMetrics
+from services.contract.timing import Timing
 from services.contract.transitions import ENDED, HANDED_BACK, OWNED, REQUESTS, Action, Status
 from services.settings import Settings
 from services.store import keys
 from services.store.events import Batch, Point
-from services.store.leases import LEASE, Claim, Fenced
+from services.store.leases import Claim, Fenced
 from services.store.scripts import LOSSES_CAP
 from services.store.store import open_store
-from tests.conftest import owner, spec
+from tests.conftest import profile, result, spec
 
+LEASE = Timing().lease
 URL = ""  # of the session's Valkey; hypothesis makes the machines, so it cannot be handed in
 
 
@@ -103,13 +107,13 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=attempts, job=jobs, worker=st.sampled_from("abc"), repeats=st.integers(1, 2))
     def claim(self, job: str, worker: str, repeats: int) -> Attempt:
-        model, nonce, me = self.models[job], new_id("n"), owner(worker)
+        model, nonce, me = self.models[job], new_id("n"), profile(worker)
         was_queued = model.status is Status.QUEUED
         for _ in range(repeats):
             claim = self._run(self.store.leases.claim(job, me, nonce=nonce))
             assert (claim is not None) == was_queued
         if claim is None:
-            return Attempt(Claim(job, "local", spec(), me, nonce, 0, 0, 0, -1, -1, 0.0, 0.0))
+            return Attempt(Claim(job, "local", spec(), me, nonce, 0, 0, 0, -1, -1, 0.0, "fp32", 0.0))
         model.status, model.owner = Status.RUNNING, claim
         model.fences.append(claim.fence)
         return Attempt(claim)
@@ -120,7 +124,7 @@ class Life(RuleBasedStateMachine):
         step = len(model.steps) + 1
         attempt.batch += 1
         for _ in range(repeats):
-            said, points = [Said(created_at=0, message="m")], [Point("train_loss", step, 0.5)]
+            said, points = [NewEvent(created_at=0, message="m")], [Point("train_loss", step, 0.5)]
             batch = Batch(attempt.batch, said, points, last_step=step)
             owned = self._writes(attempt, self.store.events.emit(attempt.claim, batch))
         if owned:
@@ -149,7 +153,7 @@ class Life(RuleBasedStateMachine):
         owned = model.owner == attempt.claim
         for _ in range(repeats):
             leases, claim = self.store.leases, attempt.claim
-            call = leases.finish(claim, "{}", "", "{}") if succeeds else leases.fail(claim, LossDiverged(""))
+            call = leases.finish(claim, result(), "", {}) if succeeds else leases.fail(claim, LossDiverged(""))
             self._attempt(call, expected=owned)
         if owned:
             model.status, model.owner = Status.SUCCEEDED if succeeds else Status.FAILED, None
@@ -169,10 +173,10 @@ class Life(RuleBasedStateMachine):
     def request(self, job: str, action: Action) -> None:
         model = self.models[job]
         to = REQUESTS[action].get(model.status)
-        taken, status = self._run(self.store.jobs.request(job, action))
-        assert taken == (to is not None)
+        requested = self._run(self.store.jobs.request(job, action))
+        assert requested.taken == (to is not None)
         model.status = to or model.status
-        assert status == model.status
+        assert requested.status == model.status
 
     @rule(job=jobs, shift=st.sampled_from([0.0, LEASE + 1, -1000.0]))
     def reap(self, job: str, shift: float) -> None:

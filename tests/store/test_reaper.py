@@ -3,21 +3,28 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from services.contract.ids import new_id
-from services.contract.job import Worker
+from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
 from services.reaper import Reaper
 from services.settings import Settings
 from services.store import keys
-from services.store.leases import LEASE
 from services.store.store import Store
 from services.store.workers import Drain
-from tests.conftest import owner, spec
+from tests.conftest import profile, raw, spec, worker
 
 pytestmark = pytest.mark.anyio
+
+LEASE = Timing().lease
+
+
+def lies(settings: Settings, place: str) -> Path:
+    """Where the bytes of a place lie."""
+    return settings.files_dir / place
 
 
 async def created(store: Store) -> str:
@@ -34,7 +41,7 @@ async def status(store: Store, id: str) -> Status:
 
 async def test_a_lost_job_returns_once_however_many_reapers_run(store: Store, settings: Settings) -> None:
     id = await created(store)
-    await store.leases.claim(id, owner())
+    await store.leases.claim(id, profile())
     reapers = [Reaper(store, settings) for _ in range(5)]
     await asyncio.gather(*(reaper.one_pass(shift=LEASE + 1) for reaper in reapers))
     assert await status(store, id) is Status.QUEUED
@@ -61,42 +68,42 @@ async def test_a_lost_job_is_said_at_once_and_one_that_ends_so_leaves_no_half_ma
 ) -> None:
     lost, cancelled = await created(store), await created(store)
     for id in (lost, cancelled):
-        await store.leases.claim(id, owner())
-        store.files.bytes.put(f"local/models/{id}/1/model.pt", b"half")
+        await store.leases.claim(id, profile())
+        store.blobs.put(f"local/models/{id}/1/model.pt", b"half")
     await store.jobs.request(cancelled, Action.CANCEL)
     await Reaper(store, settings).one_pass(shift=LEASE + 1)
     assert await store.redis.llen("train.cpu") == 1
     assert await status(store, cancelled) is Status.CANCELLED
-    assert not store.files.bytes.path(f"local/models/{cancelled}").exists()
-    assert store.files.bytes.path(f"local/models/{lost}").exists()
+    assert not lies(settings, f"local/models/{cancelled}").exists()
+    assert lies(settings, f"local/models/{lost}").exists()
 
 
 async def test_an_ended_job_goes_with_its_model_after_its_time(store: Store, settings: Settings) -> None:
     old, kept = await created(store), await created(store)
     for id in (old, kept):
         await store.jobs.request(id, Action.CANCEL)
-        store.files.bytes.put(f"local/models/{id}/1/model.pt", b"model")
-    await store.redis.zadd(keys.ENDED, {old: time.time() - settings.retention_days * 86400 - 1})
+        store.blobs.put(f"local/models/{id}/1/model.pt", b"model")
+    await raw(store).zadd(keys.ENDED, {old: time.time() - settings.retention_days * 86400 - 1})
     await Reaper(store, settings).one_pass()
     assert await store.jobs.get(old) is None
-    assert not store.files.bytes.path(f"local/models/{old}").exists()
+    assert not lies(settings, f"local/models/{old}").exists()
     assert await status(store, kept) is Status.CANCELLED
-    assert store.files.bytes.path(f"local/models/{kept}/1/model.pt").exists()
+    assert lies(settings, f"local/models/{kept}/1/model.pt").exists()
 
 
 async def test_what_a_broken_upload_left_is_swept_after_a_day(store: Store, settings: Settings) -> None:
     for name in ("old", "new"):
-        store.files.bytes.put(f"local/incoming/{name}", b"half")
-    os.utime(store.files.bytes.path("local/incoming/old"), (0, 0))
+        store.blobs.put(f"local/incoming/{name}", b"half")
+    os.utime(lies(settings, "local/incoming/old"), (0, 0))
     await Reaper(store, settings).one_pass()
-    assert [path.name for path in store.files.bytes.path("local/incoming").iterdir()] == ["new"]
+    assert [path.name for path in lies(settings, "local/incoming").iterdir()] == ["new"]
 
 
 async def test_a_full_redis_stops_neither_the_reaper_nor_a_heartbeat(store: Store, settings: Settings) -> None:
     id = await created(store)
-    await store.leases.claim(id, owner())
+    await store.leases.claim(id, profile())
     reaper = Reaper(store, settings)
-    await store.redis.config_set("maxmemory", "1mb")
+    await raw(store).config_set("maxmemory", "1mb")
     try:
         assert await reaper._is_my_turn()
         await reaper.one_pass(shift=LEASE + 1)
@@ -104,7 +111,7 @@ async def test_a_full_redis_stops_neither_the_reaper_nor_a_heartbeat(store: Stor
         assert await store.workers.ask_to_drain("w")
         assert await store.workers.report(worker("w")) is Drain.NOW
     finally:
-        await store.redis.config_set("maxmemory", "0")
+        await raw(store).config_set("maxmemory", "0")
     assert await status(store, id) is Status.QUEUED
     assert not await store.workers.ask_to_drain("nobody")
 
@@ -114,19 +121,3 @@ async def test_a_wish_to_end_at_once_outlives_one_to_end_after_the_job(store: St
     for asked, wished in [(Drain.AFTER_JOB,) * 2, (Drain.NOW,) * 2, (Drain.AFTER_JOB, Drain.NOW)]:
         assert await store.workers.ask_to_drain("w", asked)
         assert await store.workers.report(worker("w")) is wished
-
-
-def worker(id: str) -> Worker:
-    return Worker(
-        id=id,
-        device="cpu",
-        kind="cpu",
-        status="idle",
-        job=None,
-        started_at=0,
-        seen_at=int(time.time()),
-        host="h",
-        pid=1,
-        version="0",
-        preflight=[],
-    )

@@ -9,9 +9,10 @@ from services.contract.ids import new_id
 from services.contract.transitions import Status
 from services.settings import Settings
 from services.store.store import Store
-from tests.conftest import owner, spec
+from tests.conftest import profile, spec
+from workers.duty import Duty
 from workers.spare import start_trainer
-from workers.supervisor import Host, supervise
+from workers.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
 
@@ -25,9 +26,9 @@ async def cost(store: Store, settings: Settings, **asked: Any) -> tuple[int, int
     began = time.monotonic()
     id = new_id("ftjob")
     await store.jobs.create(id, "local", spec(**asked))
-    claim = await store.leases.claim_next(owner())
+    claim = await store.leases.claim_next(profile())
     assert claim is not None
-    await supervise(store, claim, settings, Host(start_trainer, lambda: False, lambda: None))
+    await supervise(store, claim, settings, Duty(lambda: None), start_trainer)
     record = await store.jobs.get(id)
     assert record is not None
     assert record.status is Status.SUCCEEDED, record.reason

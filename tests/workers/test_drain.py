@@ -1,19 +1,16 @@
 """A worker that is told to drain takes no other job, whichever way it hears of it first."""
 
-import threading
-import time
-
 import pytest
 
 from services.contract.ids import new_id
-from services.contract.job import Worker
 from services.contract.transitions import Status
 from services.settings import Settings
 from services.store.store import Store
 from services.store.workers import Drain
-from tests.conftest import owner, spec
+from tests.conftest import profile, spec, worker
+from workers.duty import Duty
 from workers.spare import start_trainer
-from workers.supervisor import Host, supervise
+from workers.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
 
@@ -22,30 +19,17 @@ async def test_a_worker_that_a_renewal_tells_to_drain_leaves_after_the_job_that_
     quiet_store: Store, quiet: Settings, file: str
 ) -> None:
     """Its heartbeat, which hears the same within a second, is too late: the job is first in line by then."""
-    me, leaving = owner(), threading.Event()
-    now = int(time.time())
-    report = Worker(
-        id=me.id,
-        device="cpu",
-        kind="cpu",
-        status="busy",
-        job=None,
-        started_at=now,
-        seen_at=now,
-        host="h",
-        pid=1,
-        version="0",
-        preflight=[],
-    )
-    await quiet_store.workers.report(report)
+    me, duty = profile(), Duty(lambda: None)
+    assert duty.begin()
+    await quiet_store.workers.report(worker(me.id, status="busy"))
     await quiet_store.workers.ask_to_drain(me.id, Drain.NOW)
     id = new_id("ftjob")
     await quiet_store.jobs.create(id, "local", spec(training_file=file))
     claim = await quiet_store.leases.claim_next(me)
     assert claim is not None
-    await supervise(quiet_store, claim, quiet, Host(start_trainer, lambda: False, leaving.set))
+    await supervise(quiet_store, claim, quiet, duty, start_trainer)
     record = await quiet_store.jobs.get(id)
     assert record is not None
     assert record.status is Status.QUEUED
     assert [attempt.reason for attempt in record.attempts] == ["released"]
-    assert leaving.is_set()
+    assert not duty.takes_jobs

@@ -1,150 +1,79 @@
 """A checkpoint: every trial's head with its momentum, the scaling, and where in the loop it was taken. No generator:
 the order of an epoch is derived again from the seed."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
 
 from services.contract.errors import InternalError
-from services.contract.events import CheckpointMetrics, Trial, TrialStatus
-from services.contract.spec import Hyperparameters
-from workers.trainer.head import Head, Scaling, Stack
+from services.contract.recipe import Hyperparameters
+from workers.trainer.head import Head, HeadStack, Scaler
+from workers.trainer.state import Bucket, Position, Standing, TrainingState
+
+METADATA = "headway"
+UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
 
 
-@dataclass
-class Standing:
-    """Where a trial stands: its own epochs and steps."""
-
-    status: TrialStatus = "training"
-    epoch: int = 0
-    step: int = 0
-    train_loss: float | None = None
-    # of the last epoch that was validated
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    # of the best epoch so far, and how many came since
-    best: CheckpointMetrics | None = None
-    stale_epochs: int = 0
-
-    @property
-    def metrics(self) -> CheckpointMetrics:
-        return CheckpointMetrics(
-            step=self.step,
-            epoch=self.epoch,
-            train_loss=self.train_loss,
-            val_loss=self.val_loss,
-            val_accuracy=self.val_accuracy,
-        )
-
-    def told(self, trial: int, hyperparameters: Hyperparameters, *, leads: bool) -> Trial:
-        return Trial(
-            trial=trial,
-            hyperparameters=hyperparameters,
-            status=self.status,
-            leads=leads,
-            metrics=self.metrics,
-            best=self.best,
-        )
-
-
-@dataclass
-class Bucket:
-    """The trials of one batch size that still train: they see the same batches. `trials[i]` has head i of the stack."""
-
+class BucketHeader(BaseModel):
     batch_size: int
     trials: list[int]
-    stack: Stack
-    batch: int = 0  # the next one of the running epoch
-    step: int = 0  # steps taken
+    batch: int
+    step: int
 
 
-@dataclass
-class State:
-    """All that a resumed attempt needs. `best` holds heads where the best one, not the last, becomes the model."""
+class Header(BaseModel):
+    """All of a state that is no tensor."""
 
-    scaling: Scaling
-    buckets: list[Bucket]
-    standings: list[Standing]  # by trial
-    best: dict[int, Head] = field(default_factory=dict)
-    epoch: int = 0  # the running one, from 0
-    at: int = 0  # steps of all buckets together
-
-    def copy(self) -> "State":
-        """As it is now, whatever becomes of it."""
-        return replace(
-            self,
-            buckets=[replace(b, trials=list(b.trials), stack=b.stack.only(range(len(b.stack)))) for b in self.buckets],
-            standings=[replace(standing) for standing in self.standings],
-            best=dict(self.best),
-        )
-
-    def head(self, trial: int) -> Head:
-        """Its best head where that one is kept, else its last."""
-        if trial in self.best:
-            return self.best[trial]
-        return next(b.stack.head(b.trials.index(trial)) for b in self.buckets if trial in b.trials)
+    epoch: int
+    at: int
+    buckets: list[BucketHeader]
+    standings: list[Standing]
+    kept_best: list[int]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the loop stands: `position` counts the images of the running epoch that are behind every bucket."""
-
-    epoch: int = 0
-    position: int = 0
-
-
-def fresh(first: nn.Linear, trials: Sequence[Hyperparameters], scaling: Scaling) -> State:
-    """The state before step 1: each trial has the first head."""
-    head = Head(first.weight.detach().numpy(), first.bias.detach().numpy())
-    still = Head(np.zeros_like(head.weight), np.zeros_like(head.bias))
-    by_size: dict[int, list[int]] = {}
-    for trial, hp in enumerate(trials):
-        by_size.setdefault(hp.batch_size, []).append(trial)
-    buckets = [
-        Bucket(size, members, Stack([head] * len(members), [still] * len(members), [trials[t] for t in members]))
-        for size, members in by_size.items()
-    ]
-    return State(scaling, buckets, [Standing() for _ in trials])
+def packed(state: TrainingState) -> bytes:
+    """As safetensors, with the header as metadata."""
+    header = Header(
+        epoch=state.epoch,
+        at=state.at,
+        buckets=[
+            BucketHeader(batch_size=b.batch_size, trials=b.trials, batch=b.batch, step=b.step) for b in state.buckets
+        ],
+        standings=state.standings,
+        kept_best=list(state.best),
+    )
+    return save(dict(_tensors(state)), metadata={METADATA: header.model_dump_json()})
 
 
-def packed(state: State) -> bytes:
-    """As safetensors, with the place as metadata."""
-    return save(dict(_tensors(state)), metadata={"headway": json.dumps(_place(state))})
-
-
-def read(path: Path, trials: Sequence[Hyperparameters]) -> State:
+def read(path: Path, trials: Sequence[Hyperparameters]) -> TrainingState:
     """The state of a job with these trials as it was when `path` was written."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it does not iterate)
-            place = json.loads(file.metadata()["headway"])
-        return _state(tensors, place, trials)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+            header = Header.model_validate_json(file.metadata()[METADATA])
+        return _state(tensors, header, trials)
+    except UNREADABLE as error:
         raise InternalError(f"The checkpoint to resume from cannot be read ({type(error).__name__}).") from None
 
 
-def place(path: Path) -> Place:
+def position(path: Path) -> Position:
     """Where the loop stood, without the tensors."""
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["headway"])
-        return Place(told["epoch"], min((b["batch"] * b["batch_size"] for b in told["buckets"]), default=0))
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return Place()  # reading the whole of it says what is wrong
+            header = Header.model_validate_json(file.metadata()[METADATA])
+    except UNREADABLE:
+        return Position()  # reading the whole of it says what is wrong
+    return Position(header.epoch, min((b.batch * b.batch_size for b in header.buckets), default=0))
 
 
-# --- as tensors and JSON -------------------------------------------------------------------------------------------
+# --- the tensors ---------------------------------------------------------------------------------------------------
 
 
-def _tensors(state: State) -> Iterator[tuple[str, torch.Tensor]]:
+def _tensors(state: TrainingState) -> Iterator[tuple[str, torch.Tensor]]:
     """fc.weight (C, 512), fc.bias (C,), momentum.fc.*, best.fc.*; those of a sweep under trial.N."""
 
     def of(trial: int, kind: str, head: Head) -> Iterator[tuple[str, torch.Tensor]]:
@@ -158,44 +87,28 @@ def _tensors(state: State) -> Iterator[tuple[str, torch.Tensor]]:
             yield from of(trial, "momentum.", bucket.stack.momentum(place))
     for trial, head in state.best.items():
         yield from of(trial, "best.", head)
-    yield "scaling.mean", state.scaling.mean
-    yield "scaling.std", state.scaling.std
+    yield "scaling.mean", state.scaler.mean
+    yield "scaling.std", state.scaler.std
 
 
-def _place(state: State) -> dict[str, Any]:
-    counted = ("batch_size", "trials", "batch", "step")
-    return {
-        "epoch": state.epoch,
-        "at": state.at,
-        "buckets": [{name: getattr(bucket, name) for name in counted} for bucket in state.buckets],
-        "standings": [asdict(s) | {"best": s.best and s.best.model_dump()} for s in state.standings],
-        "kept_best": list(state.best),
-    }
-
-
-def _state(tensors: Mapping[str, torch.Tensor], place: dict[str, Any], trials: Sequence[Hyperparameters]) -> State:
+def _state(tensors: Mapping[str, torch.Tensor], header: Header, trials: Sequence[Hyperparameters]) -> TrainingState:
     def head(trial: int, kind: str) -> Head:
         prefix = _prefix(trial, kind, len(trials))
         return Head(tensors[f"{prefix}.weight"].numpy(), tensors[f"{prefix}.bias"].numpy())
 
-    def bucket(told: dict[str, Any]) -> Bucket:
-        members = told["trials"]
-        heads, momenta = [head(t, "") for t in members], [head(t, "momentum.") for t in members]
-        stack = Stack(heads, momenta, [trials[t] for t in members])
-        return Bucket(told["batch_size"], members, stack, told["batch"], told["step"])
+    def bucket(of: BucketHeader) -> Bucket:
+        heads, momenta = [head(t, "") for t in of.trials], [head(t, "momentum.") for t in of.trials]
+        stack = HeadStack(heads, momenta, [trials[t] for t in of.trials])
+        return Bucket(of.batch_size, of.trials, stack, of.batch, of.step)
 
-    return State(
-        scaling=Scaling(tensors["scaling.mean"], tensors["scaling.std"]),
-        buckets=[bucket(told) for told in place["buckets"]],
-        standings=[_standing(told) for told in place["standings"]],
-        best={t: head(t, "best.") for t in place["kept_best"]},
-        epoch=place["epoch"],
-        at=place["at"],
+    return TrainingState(
+        scaler=Scaler(tensors["scaling.mean"], tensors["scaling.std"]),
+        buckets=[bucket(of) for of in header.buckets],
+        standings=header.standings,
+        best={trial: head(trial, "best.") for trial in header.kept_best},
+        epoch=header.epoch,
+        at=header.at,
     )
-
-
-def _standing(told: dict[str, Any]) -> Standing:
-    return Standing(**told | {"best": CheckpointMetrics(**told["best"]) if told["best"] else None})
 
 
 def _prefix(trial: int, kind: str, trials: int) -> str:

@@ -1,47 +1,14 @@
 """How good a head is on held-out features."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from services.contract.dataset import Split
 from services.contract.evaluation import Evaluation, LabelScore
-from workers.trainer.head import Integers
+from services.contract.file import Split
+from workers.trainer.table import Table
 
 CONFUSION_CAP = 100  # labels; a larger matrix would be megabytes in a record
-
-
-def _all_there(indices: Integers) -> None:
-    """A table that is whole."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Features that can be trained on or judged by: (n, 512) float32, (n,) int64, (n,) bool. `arrive` waits until the
-    rows at some indices are there, for they may still be on their way."""
-
-    features: torch.Tensor
-    labels: torch.Tensor
-    readable: torch.Tensor
-    arrive: Callable[[Integers], None] = _all_there
-
-    def whole(self) -> "Table":
-        """Once every row is there."""
-        self.arrive(np.arange(len(self)))
-        return Table(self.features, self.labels, self.readable)
-
-    def only_readable(self) -> "Table":
-        """Of a whole table."""
-        if self.readable.all():
-            return self
-        return Table(self.features[self.readable], self.labels[self.readable], self.readable[self.readable])
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @torch.no_grad()

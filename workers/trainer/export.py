@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from services.contract.spec import Export
+from services.contract.recipe import Export
 
 
 def export(
     folded: nn.Linear, backbone: nn.Module, labels: list[str], formats: list[Export], out: Path
-) -> dict[str, str]:
+) -> dict[Export, str]:
     """Files in `out` by format: always "safetensors" (fc.weight (C, 512), fc.bias (C,)), and "pt" where asked for."""
-    files = {"safetensors": "head.safetensors"}
+    files: dict[Export, str] = {"safetensors": "head.safetensors"}
     tensors = {f"fc.{name}": tensor.contiguous() for name, tensor in folded.state_dict().items()}
     (out / files["safetensors"]).write_bytes(save(tensors, metadata={"labels": json.dumps(labels)}))
     if "pt" in formats:

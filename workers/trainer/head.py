@@ -5,18 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from services.contract.spec import Hyperparameters
-from workers.trainer.backbone import DIM
+from services.contract.recipe import Hyperparameters
+from workers.vision.backbone import DIM
+from workers.vision.rows import Integers
+from workers.vision.segments import Floats
 
 STD_FLOOR = 1e-3  # of the largest std: a feature that hardly moves in training must not be blown up in use
 
 LOGITS = 2**24  # judged at once: 64 MB, whatever the number of labels and trials
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 
 def fresh(seed: int, num_labels: int) -> nn.Linear:
@@ -41,12 +39,12 @@ class Head:
         return layer
 
 
-class Stack:
+class HeadStack:
     """The heads of trials that see the same batches, stepped together: SGD with momentum on the cross-entropy.
 
     No autograd: the gradient by the logits is softmax − onehot, over B. Each head's products are those that it would
     have alone, in the same order, so a trial's numbers do not depend on its company. numpy at every size, on one
-    thread: see the README's table of steps for what torch takes.
+    thread: docs/figures.md has what torch takes.
     """
 
     def __init__(self, heads: Sequence[Head], momenta: Sequence[Head], trials: Sequence[Hyperparameters]) -> None:
@@ -68,10 +66,10 @@ class Stack:
     def momentum(self, place: int) -> Head:
         return Head(self.weight_momentum[place], self.bias_momentum[place, 0])
 
-    def only(self, places: Sequence[int]) -> "Stack":
+    def only(self, places: Sequence[int]) -> "HeadStack":
         """Those heads, going on as they are."""
         heads, momenta = [self.head(place) for place in places], [self.momentum(place) for place in places]
-        return Stack(heads, momenta, [self._trials[place] for place in places])
+        return HeadStack(heads, momenta, [self._trials[place] for place in places])
 
     def logits(self, x: Floats) -> Floats:
         """(B, 512) → (H, B, C)."""
@@ -117,7 +115,7 @@ def _column(values: Iterable[float]) -> Floats:
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def judge(stack: Stack, x: Floats, labels: Integers) -> tuple[list[float], list[float]]:
+def judge(stack: HeadStack, x: Floats, labels: Integers) -> tuple[list[float], list[float]]:
     """Cross-entropy and accuracy of each head on x (n, 512)."""
     losses, hits = np.zeros(len(stack)), np.zeros(len(stack))
     rows = max(1, LOGITS // (stack.bias.size or 1))
@@ -130,18 +128,18 @@ def judge(stack: Stack, x: Floats, labels: Integers) -> tuple[list[float], list[
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaler:
     """(features − mean) / std; both (512,) float64. None of it is the identity."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
     @classmethod
-    def none(cls) -> "Scaling":
+    def none(cls) -> "Scaler":
         return cls(torch.zeros(DIM, dtype=torch.float64), torch.ones(DIM, dtype=torch.float64))
 
     @classmethod
-    def of(cls, features: torch.Tensor) -> "Scaling":
+    def of(cls, features: torch.Tensor) -> "Scaler":
         """From the training set's features, (n, 512). numpy sums in one order, whatever the number of threads."""
         double = features.numpy().astype(np.float64)
         mean, std = torch.from_numpy(double.mean(axis=0)), torch.from_numpy(double.std(axis=0))  # (512,), (512,)

@@ -1,4 +1,4 @@
-"""What the trainer says: JSON lines on stdout, steps packed and flushed each 100 ms or 256 steps.
+"""What the trainer says: JSON lines on stdout, steps packed and flushed each `timing.flush` or 256 steps.
 
 A thread writes, so that whoever reads slowly, or not at all while Redis is away, never holds up the training: steps
 are packed on until the line before them was taken.
@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from services.contract.events import Line, MetricsLine, Progress, Steps, Trial, Validation
+from services.contract.lines import Line, MetricsLine, Steps, Validation
+from services.contract.progress import Progress, Trial
+from services.contract.timing import TrainerTiming
 
-FLUSH_SECONDS = 0.1
 FLUSH_STEPS = 256
 MOST = 1_000_000  # numbers packed at most, some 20 MB a line; then the training does wait, so that memory is bounded
 
@@ -26,6 +27,7 @@ class Report:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self.timing = TrainerTiming()  # until a spec brings its own
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._packs: dict[tuple[int, ...], Steps] = {}
         self._validations: list[Validation] = []
@@ -89,7 +91,7 @@ class Report:
         """Whether it is time to flush."""
         if self._lines.unfinished_tasks:  # the line before is not taken yet
             return self._numbers >= MOST
-        return self._packed >= FLUSH_STEPS or time.monotonic() - self._flushed >= FLUSH_SECONDS
+        return self._packed >= FLUSH_STEPS or time.monotonic() - self._flushed >= self.timing.flush
 
     def flush(self, progress: Progress, standings: Callable[[], list[Trial]], *, each_time: bool = False) -> None:
         """Where the trials stand is told after a validation, or each time."""

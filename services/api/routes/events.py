@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from services.api.deps import After, Limit, OwnJob, TheStore, TheStreams
+from services.api.deps import After, Limit, OwnJob, TheSettings, TheStore, TheStreams
 from services.api.pages import Page, page
 from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream
 from services.contract.errors import InvalidRequest
@@ -23,6 +23,7 @@ async def events(
     request: Request,
     store: TheStore,
     streams: TheStreams,
+    settings: TheSettings,
     after: After = None,
     limit: Limit = 20,
     live: Annotated[bool | None, Query(alias="stream")] = None,
@@ -42,7 +43,7 @@ async def events(
     point = resume_point(seen)
     if seen is not None and await is_over(store, record, point):
         return Response(status_code=204)
-    return EventStream(stream(record, point, streams, request.app.state.closing))
+    return EventStream(stream(record, point, streams, settings.timing, request.app.state.closing))
 
 
 def _check_after(after: str | None) -> None:

@@ -1,5 +1,7 @@
 """Files: uploads, listed and given back."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
@@ -8,7 +10,7 @@ from services.api.pages import Page, cursor, page
 from services.api.uploads import receive
 from services.api.views import file_view
 from services.contract.errors import NotFound
-from services.contract.job import File
+from services.contract.file import File
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -38,7 +40,7 @@ FORM = {
 @router.post("", openapi_extra=FORM)
 async def upload(request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> File:
     """A zip, tar or tar.gz of labelled images, parsed as it streams and listed as it ends."""
-    record = await receive(request, store.files.bytes, tenant, settings.max_upload_bytes)
+    record = await receive(request, store.blobs, tenant, settings.max_upload_bytes)
     await store.files.add(record)
     return file_view(record)
 
@@ -62,7 +64,8 @@ async def file(record: OwnFile) -> File:
 @router.get("/{file_id}/content")
 async def content(record: OwnFile, store: TheStore) -> FileResponse:
     """The bytes as they were uploaded."""
-    path = store.files.bytes.path(record.data.removesuffix(".tar"))
-    if not path.exists():
-        raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id")
+    try:
+        path = await asyncio.to_thread(store.blobs.local, record.upload)
+    except FileNotFoundError:
+        raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id") from None
     return FileResponse(path, filename=record.filename, media_type="application/octet-stream")

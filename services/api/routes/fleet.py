@@ -7,8 +7,7 @@ from fastapi import APIRouter, Query
 from services.api.deps import Tenant, TheKeys, TheStore
 from services.api.pages import Page, page
 from services.contract.errors import Forbidden, NotFound
-from services.contract.job import Worker
-from services.contract.scaling import Queue, Scaling
+from services.contract.fleet import AutoscalerReport, Queue, Worker
 from services.store.workers import Drain
 
 router = APIRouter(prefix="/v1", tags=["fleet"])
@@ -17,7 +16,7 @@ router = APIRouter(prefix="/v1", tags=["fleet"])
 @router.get("/workers")
 async def workers(tenant: Tenant, store: TheStore) -> Page[Worker]:
     """Who works on what, with each one's preflight. A job of another tenant is not named."""
-    return page([await _without_strange_job(store, tenant, worker) for worker in await store.workers.all()])
+    return page([await _without_foreign_job(store, tenant, worker) for worker in await store.workers.all()])
 
 
 @router.post("/workers/{worker_id}/drain")
@@ -35,7 +34,7 @@ async def drain(
     found = [worker for worker in await store.workers.all() if worker.id == worker_id]
     if not found:
         raise NotFound(f"There is no worker {worker_id}.", param="worker_id")
-    return await _without_strange_job(store, tenant, found[0])
+    return await _without_foreign_job(store, tenant, found[0])
 
 
 @router.get("/queue")
@@ -45,12 +44,12 @@ async def queue(tenant: Tenant, store: TheStore) -> Queue:
 
 
 @router.get("/autoscaler")
-async def autoscaler(tenant: Tenant, store: TheStore) -> Scaling:
+async def autoscaler(tenant: Tenant, store: TheStore) -> AutoscalerReport:
     """What the autoscaler saw on its last look, what it decided, and why. `alive` is false where none runs."""
-    return await store.scaling.read()
+    return await store.autoscaling.read()
 
 
-async def _without_strange_job(store: TheStore, tenant: str, worker: Worker) -> Worker:
+async def _without_foreign_job(store: TheStore, tenant: str, worker: Worker) -> Worker:
     if worker.job is None or await store.jobs.owned_by(tenant, worker.job):
         return worker
     return worker.model_copy(update={"job": None})

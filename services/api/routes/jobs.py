@@ -12,15 +12,15 @@ from services.api.idempotency import once
 from services.api.pages import Page, cursor, page
 from services.api.submission import resolve
 from services.api.views import checkpoint_view, job_view
+from services.contract.asked import CreateJob
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
-from services.contract.events import leader_of
 from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
-from services.contract.spec import CreateJob
+from services.contract.progress import leader_of
 from services.contract.transitions import Action, Status, allowed_actions
 from services.store.events import SERIES
 from services.store.files import FileRecord
-from services.store.jobs import Record
+from services.store.record import JobRecord
 from services.store.store import Store
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
@@ -40,7 +40,7 @@ async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheS
         await store.hints.publish(record.kind)
         return await _view(store, record)
 
-    return await once(make, request.headers, body, tenant, store.submissions)
+    return await once(make, request.headers, body, tenant, store.submissions, settings.timing)
 
 
 @router.get("")
@@ -100,7 +100,7 @@ class TrialSeries(BaseModel):
     series: dict[str, Series]
 
 
-class Metrics(BaseModel):
+class JobMetrics(BaseModel):
     """Of a sweep, `series` are those of its best trial so far, and `trials` has them all."""
 
     object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
@@ -108,7 +108,7 @@ class Metrics(BaseModel):
     trials: list[TrialSeries] = []
 
 
-@router.get("/{job_id}/metrics", response_model=Metrics, responses={200: {"content": {"text/csv": {}}}})
+@router.get("/{job_id}/metrics", response_model=JobMetrics, responses={200: {"content": {"text/csv": {}}}})
 async def metrics(record: OwnJob, store: TheStore, format: Literal["json", "csv"] = "json") -> Any:
     """Every step's loss and every epoch's validation, never trimmed."""
     points = await store.events.points(record.id)
@@ -123,8 +123,8 @@ async def metrics(record: OwnJob, store: TheStore, format: Literal["json", "csv"
         series = trials[point.trial].series[point.series]
         series.step.append(point.step)
         series.value.append(point.value)
-    leader = leader_of(record.trials)
-    return Metrics(series=trials[leader.trial if leader else 0].series, trials=trials if record.spec.sweep else [])
+    leader = leader_of(record.latest.trials or [])
+    return JobMetrics(series=trials[leader.trial if leader else 0].series, trials=trials if record.spec.sweep else [])
 
 
 def _no_points() -> dict[str, Series]:
@@ -167,10 +167,10 @@ async def _file(store: Store, tenant: str, id: str, param: str) -> FileRecord:
     return record
 
 
-async def _request(store: Store, record: Record, action: Action) -> Job:
-    taken, status = await store.jobs.request(record.id, action)
-    if not taken:
-        raise _refused(action, status)
+async def _request(store: Store, record: JobRecord, action: Action) -> Job:
+    requested = await store.jobs.request(record.id, action)
+    if requested is not None and not requested.taken:
+        raise _refused(action, requested.status)
     found = await _found(store, record.id)
     if action is Action.RESUME:
         await store.hints.publish(found.kind)
@@ -184,12 +184,12 @@ def _refused(action: Action, status: Status) -> ActionRefused:
     )
 
 
-async def _found(store: Store, id: str) -> Record:
+async def _found(store: Store, id: str) -> JobRecord:
     record = await store.jobs.get(id)
     if record is None:
         raise NotFound(f"There is no job {id}.")
     return record
 
 
-async def _view(store: Store, record: Record) -> Job:
+async def _view(store: Store, record: JobRecord) -> Job:
     return job_view(record, await store.jobs.place(record))

@@ -9,9 +9,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from services.api.deps import TheStore, TheStreams
-from services.contract.job import Worker
-from services.contract.scaling import Scaling
-from services.contract.transitions import ENDED
+from services.contract.fleet import AutoscalerReport, Worker
+from services.store.totals import Count, KindCount, Totals, read_totals
 
 router = APIRouter(tags=["health"])
 
@@ -19,40 +18,43 @@ router = APIRouter(tags=["health"])
 @router.get("/metrics", response_class=Response)
 async def metrics(store: TheStore, streams: TheStreams) -> Response:
     """Counts, and nobody's data: it needs no key."""
-    totals = await store.jobs.totals()
+    totals = await read_totals(store.redis)
     families = [
         _gauge("jobs_queued", "Jobs that wait, by the device kind that they wait for.", await store.jobs.waiting()),
         _one_gauge("jobs_running", "Jobs that a worker owns.", await store.jobs.running()),
         *_ends(totals),
+        *_features(totals),
         _workers(await store.workers.all()),
-        *_scaling(await store.scaling.read(), totals),
+        *_autoscaler(await store.autoscaling.read(), totals),
         *_memory(await store.redis.info("memory")),
         _one_gauge("streams_open", "Live event streams of this API process.", streams.open),
     ]
     return Response(generate_latest(_registry(families)), media_type=CONTENT_TYPE_LATEST)
 
 
-def _ends(totals: Mapping[str, int]) -> Iterator[Metric]:
+def _ends(totals: Totals) -> Iterator[Metric]:
     """What has been counted since the store was made."""
-    yield _counter("jobs_submitted", "Jobs accepted.", totals.get("submitted", 0))
-    ends = {status.value: totals.get(status, 0) for status in sorted(ENDED)}
+    yield _counter("jobs_submitted", "Jobs accepted.", totals[Count.SUBMITTED])
+    ends = {status.value: count for status, count in totals.ends.items()}
     yield _counters("jobs_ended", "Jobs that ended.", "status", ends)
-    yield _counter("attempts", "Claims of a job by a worker.", totals.get("attempts", 0))
-    yield _counter("attempts_lost", "Attempts whose worker or trainer died.", totals.get("attempts_lost", 0))
-    yield _counter(
-        "attempts_handed_on", "Attempts that gave their job back, as asked.", totals.get("attempts_handed_on", 0)
-    )
-    yield _counter("device_seconds", "Seconds that attempts held a device.", totals.get("device_ms", 0) / 1000)
-    features = {result: totals.get(f"feature_{plural}", 0) for result, plural in (("hit", "hits"), ("miss", "misses"))}
-    yield _counters("features", "Images that jobs found in the cache, or not.", "result", features)
-    saved = totals.get("feature_ms_saved", 0) / 1000
-    yield _counter("feature_seconds_saved", "Seconds that features found in the cache had once taken.", saved)
+    yield _counter("attempts", "Claims of a job by a worker.", totals[Count.ATTEMPTS])
+    yield _counter("attempts_lost", "Attempts whose worker or trainer died.", totals[Count.ATTEMPTS_LOST])
+    handed_on = totals[Count.ATTEMPTS_HANDED_ON]
+    yield _counter("attempts_handed_on", "Attempts that gave their job back, as asked.", handed_on)
+    yield _counter("device_seconds", "Seconds that attempts held a device.", totals[Count.DEVICE_MS] / 1000)
     yield SummaryMetricFamily(
         "headway_queue_wait_seconds",
         "From a submission to its first attempt.",
-        count_value=totals.get("started", 0),
-        sum_value=totals.get("waited_ms", 0) / 1000,
+        count_value=totals[Count.STARTED],
+        sum_value=totals[Count.WAITED_MS] / 1000,
     )
+
+
+def _features(totals: Totals) -> Iterator[Metric]:
+    found = {"hit": totals[Count.FEATURE_HITS], "miss": totals[Count.FEATURE_MISSES]}
+    yield _counters("features", "Images that jobs found in the cache, or not.", "result", found)
+    saved = totals[Count.FEATURE_MS_SAVED] / 1000
+    yield _counter("feature_seconds_saved", "Seconds that features found in the cache had once taken.", saved)
 
 
 def _workers(workers: list[Worker]) -> Metric:
@@ -63,7 +65,7 @@ def _workers(workers: list[Worker]) -> Metric:
     return family
 
 
-def _scaling(told: Scaling, totals: Mapping[str, int]) -> Iterator[Metric]:
+def _autoscaler(told: AutoscalerReport, totals: Totals) -> Iterator[Metric]:
     yield _one_gauge("autoscaler_up", "Whether an autoscaler works.", told.alive)
     yield _one_gauge("autoscaler_problem", "Whether workers cannot be started.", told.alive and bool(told.problem))
     now = told.now if told.alive else []
@@ -71,8 +73,8 @@ def _scaling(told: Scaling, totals: Mapping[str, int]) -> Iterator[Metric]:
     yield _gauge("workers_target", "Workers that the autoscaler wants.", {d.kind: d.target for d in now})
     yield _gauge("worker_starts_failed", "Starts in a row without a worker.", {d.kind: d.failed_starts for d in now})
     yield _gauge("workers_failing", "Workers that run and do not work.", {d.kind: d.failing for d in now})
-    for what in ("started", "drained"):
-        counts = {pool.kind: totals.get(f"{what}:{pool.kind}", 0) for pool in told.pools}
+    for what in KindCount:
+        counts = {pool.kind: totals.of_kind(what, pool.kind) for pool in told.pools}
         yield _counters(f"workers_{what}", f"Workers {what} by the autoscaler.", "kind", counts)
 
 
@@ -108,11 +110,11 @@ def _counters(name: str, help: str, label: str, values: Mapping[str, int]) -> Me
 
 def _registry(families: list[Metric]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Families(families))
+    registry.register(MetricFamilies(families))
     return registry
 
 
-class Families(Collector):
+class MetricFamilies(Collector):
     """What was read, as a registry wants it."""
 
     def __init__(self, families: list[Metric]) -> None:

@@ -1,5 +1,6 @@
 """Models: what succeeded jobs leave."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -8,8 +9,7 @@ from fastapi.responses import FileResponse
 from services.api.deps import Tenant, TheStore
 from services.contract.errors import InvalidRequest, NotFound
 from services.contract.ids import job_of_model
-from services.contract.spec import Export
-from services.contract.transitions import Status
+from services.contract.recipe import Export
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -20,18 +20,15 @@ async def content(
 ) -> FileResponse:
     """`pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head."""
     record = await store.jobs.owned_by(tenant, job_of_model(model_id))
-    if (
-        record is None
-        or record.status is not Status.SUCCEEDED
-        or record.result is None
-        or record.result["model"] != model_id
-    ):
+    result = record.result if record else None
+    if record is None or result is None or result.model != model_id:
         raise NotFound(f"There is no model {model_id}.", param="model_id")
-    place = record.result["exports"].get(format)
+    place = result.exports.get(format)
     if place is None:
-        made = ", ".join(sorted(record.result["exports"]))
+        made = ", ".join(sorted(result.exports))
         raise InvalidRequest(f"format: the job exported {made}; ask for {format} in its `export`", param="format")
-    path = store.files.bytes.path(place)
-    if not path.exists():
-        raise NotFound(f"The bytes of {model_id} are no longer in the file store.", param="model_id")
+    try:
+        path = await asyncio.to_thread(store.blobs.local, place)
+    except FileNotFoundError:
+        raise NotFound(f"The bytes of {model_id} are no longer in the file store.", param="model_id") from None
     return FileResponse(path, filename=f"{record.id}.{format}", media_type="application/octet-stream")

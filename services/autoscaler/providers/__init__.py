@@ -15,7 +15,7 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True)
-class Instance:
+class WorkerInstance:
     """A worker's process or container; `host` and `pid` are what the worker reports of itself, pid 0 if any."""
 
     id: str
@@ -34,7 +34,7 @@ class Provider(Protocol):
 
     name: str
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[WorkerInstance]:
         """All that are there, also what has ended since the last look; that is then removed."""
         ...
 
@@ -59,4 +59,4 @@ def provider(settings: Settings) -> Provider:
         from services.autoscaler.providers.compose import Containers
     except ImportError:
         raise ProviderError("The compose provider needs Docker's library: pip install 'headway[compose]'.") from None
-    return Containers(settings.compose_project)
+    return Containers(settings.compose_project, stop_within=settings.timing.container_stop)

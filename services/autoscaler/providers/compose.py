@@ -15,7 +15,7 @@ import docker
 from docker.errors import APIError, DockerException
 from docker.models.containers import Container
 
-from services.autoscaler.providers import Condition, Instance, ProviderError
+from services.autoscaler.providers import Condition, ProviderError, WorkerInstance
 
 log = logging.getLogger("headway.autoscaler")
 
@@ -23,15 +23,15 @@ DEVICE = "headway.device"
 COPY = "headway.copy"  # the label of those that we made and may remove
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 NUMBER, ONEOFF = "com.docker.compose.container-number", "com.docker.compose.oneoff"
-STOP_WITHIN = 20  # seconds: a checkpoint within 5, and what a slow machine adds
 OF_ONE = ("Hostname", "Domainname", "MacAddress")  # what a copy must not share with its original
 
 
 class Containers:
     name = "compose"
 
-    def __init__(self, project: str) -> None:
-        self._project = project
+    def __init__(self, project: str, *, stop_within: float) -> None:
+        """`stop_within`: seconds that a container has to end well."""
+        self._project, self._stop_within = project, stop_within
         try:
             self._docker = docker.from_env(timeout=30)
             self._docker.ping()
@@ -41,7 +41,7 @@ class Containers:
         self._ends: dict[str, str] = {}  # by container, the last end of it that was told
         self._began = datetime.now(UTC).isoformat()
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[WorkerInstance]:
         found = []
         for container in self._containers():
             with suppress(APIError, OSError):  # it is being removed while we look
@@ -82,9 +82,9 @@ class Containers:
 
     def _stop(self, id: str) -> None:
         with suppress(APIError, OSError):  # the next look tells
-            self._docker.containers.get(id).stop(timeout=STOP_WITHIN)
+            self._docker.containers.get(id).stop(timeout=round(self._stop_within))
 
-    def _look(self, container: Container) -> list[Instance]:
+    def _look(self, container: Container) -> list[WorkerInstance]:
         """Nothing for one that never ran, or whose end was told."""
         state = container.attrs["State"]
         condition = _condition(container)
@@ -94,7 +94,7 @@ class Containers:
             if self._ends.get(container.id, self._began) >= state["FinishedAt"]:
                 return []
             self._ends[container.id] = state["FinishedAt"]
-        return [Instance(container.short_id, container.labels[DEVICE], condition, container.short_id)]
+        return [WorkerInstance(container.short_id, container.labels[DEVICE], condition, container.short_id)]
 
     def _copy(self, original: Container) -> Container:
         attrs = original.attrs

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Thread
 
-from services.autoscaler.providers import Condition, Instance, ProviderError
-from services.managed import Managed
+from services.autoscaler.providers import Condition, ProviderError, WorkerInstance
+from services.process.managed import Managed
 from services.settings import Settings
 
 
@@ -19,7 +19,7 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._workers: dict[str, tuple[str, Managed]] = {}
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[WorkerInstance]:
         found = [self._look(id) for id in self._workers]
         for instance in found:
             if instance.condition is not Condition.RUNNING:
@@ -29,7 +29,14 @@ class Processes:
     def start(self, kind: str) -> str:
         name = next(name for number in count(1) if (name := f"worker-{kind}-{number}") not in self._workers)
         environment = self._settings.model_copy(update={"device": kind}).as_environment()
-        worker = Managed(name, ["-m", "workers.main"], environment, self._logs / f"{name}.log")
+        worker = Managed(
+            name,
+            ["-m", "workers.main"],
+            environment,
+            self._logs / f"{name}.log",
+            self._settings.timing,
+            stop_within=self._settings.timing.worker_stop,
+        )
         try:
             worker.start()
         except OSError as error:
@@ -45,8 +52,8 @@ class Processes:
         with ThreadPoolExecutor(max_workers=len(self._workers) or 1) as stopping:
             list(stopping.map(lambda entry: entry[1].stop(), self._workers.values()))
 
-    def _look(self, id: str) -> Instance:
+    def _look(self, id: str) -> WorkerInstance:
         kind, worker = self._workers[id]
         status = worker.process.poll()
         condition = Condition.RUNNING if status is None else Condition.DIED if status else Condition.ENDED
-        return Instance(id, kind, condition, socket.gethostname(), worker.process.pid)
+        return WorkerInstance(id, kind, condition, socket.gethostname(), worker.process.pid)

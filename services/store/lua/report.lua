@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- A worker's heartbeat, which expires; those that expired leave the list.
--- KEYS 1 the worker, 2 the workers · ARGV 1 id, 2 report, 3 now, s, 4 TTL, s · Answers ok, drain ('0', '1', 'after_job')
+-- KEYS 1 the worker, 2 the workers · ARGV 1 id, 2 report, 3 now, s, 4 TTL, ms · Answers ok, drain ('0', '1', 'after_job')
 local id, report, now, ttl = unpack(ARGV)
 redis.call('HSET', KEYS[1], 'report', report)
-redis.call('EXPIRE', KEYS[1], ttl)
+redis.call('PEXPIRE', KEYS[1], ttl)
 redis.call('ZADD', KEYS[2], now, id)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(now) - tonumber(ttl))
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(now) - tonumber(ttl) / 1000)
 return {'ok', redis.call('HGET', KEYS[1], 'drain') or '0'}

@@ -1,6 +1,6 @@
 #!lua
 -- A submission gets the id of the job that it makes, or has made: the first one's, if it is the same submission again.
--- KEYS 1 the reservation · ARGV 1 id, 2 digest of the body, 3 seconds to keep it, 4 '1' to begin anew, 5 now, ms
+-- KEYS 1 the reservation · ARGV 1 id, 2 digest of the body, 3 ms to keep it, 4 '1' to begin anew, 5 now, ms
 -- Answers ok, id, answer ('' while the first is in flight), age in ms · refused (another body under this name)
 local id, digest, ttl, anew, now = unpack(ARGV)
 local known = redis.call('HMGET', KEYS[1], 'digest', 'id', 'answer', 'at')
@@ -10,5 +10,5 @@ if known[1] and anew ~= '1' then
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'digest', digest, 'id', id, 'at', now)
-redis.call('EXPIRE', KEYS[1], ttl)
+redis.call('PEXPIRE', KEYS[1], ttl)
 return {'ok', id, '', '0'}

@@ -17,7 +17,7 @@ end
 
 -- What a transition reads of the record; the spec stays where it is.
 local FIELDS = {'id', 'status', 'fence', 'nonce', 'kind', 'priority', 'queued_at', 'losses', 'attempts',
-                'last_step', 'emitted', 'request', 'bound', 'device_seconds', 'claimed_at', 'checkpoint',
+                'last_step', 'emitted', 'request', 'binding', 'device_seconds', 'claimed_at', 'checkpoint',
                 'checkpoint_step', 'attempt', 'started_at', 'worker'}
 
 local function read()  -- the record, or nil
@@ -46,7 +46,8 @@ local function raise_fence(record)  -- over clocks that jump and a Redis that lo
   redis.call('HSET', JOB, 'fence', record.fence)
 end
 
-local function count(what, by)  -- for /metrics
+local function count(what, by)  -- for /metrics; the names are totals.Count's
+  if not TABLE.counts[what] then error('nobody counts ' .. what) end
   redis.call('HINCRBY', TOTALS, what, text(by or 1))
 end
 

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- A worker takes a queued job: a new fence, a new attempt, a lease. The first claim binds the job to what it runs on.
--- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 bound (device kind, precision, weights), 6 lease ms, 7 the job's id
+-- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 binding (JSON: kind, precision, weights), 6 lease ms, 7 the job's id
 -- Answers ok, fence, attempt · mismatch · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
-local nonce, worker, device, kind, bound, lease = unpack(ARGV)
+local nonce, worker, device, kind, binding, lease = unpack(ARGV)
 local record = read()
 if not record then
   for _, queue in pairs(QUEUED) do redis.call('ZREM', queue, ARGV[7]) end
@@ -13,8 +13,10 @@ if record.status ~= 'queued' then
   redis.call('ZREM', QUEUED[record.kind], record.id)
   return {'refused'}
 end
-if record.bound ~= '' and record.bound ~= bound then
-  move(record, 'queued', 'waiting_for_worker', 'Waiting for a worker like the first one: ' .. record.bound .. '.')
+if record.binding ~= '' and record.binding ~= binding then
+  local first = cjson.decode(record.binding)
+  local like = string.format('%s, %s, weights %s', first.kind, first.precision, first.weights)
+  move(record, 'queued', 'waiting_for_worker', 'Waiting for a worker like the first one: ' .. like .. '.')
   return {'mismatch'}
 end
 
@@ -28,7 +30,7 @@ local attempts = cjson.decode(record.attempts)
 if #attempts == 50 then table.remove(attempts, 1) end  -- weeks of outages must not fill Redis
 attempts[#attempts + 1] = {number = tonumber(record.attempt), worker = worker, device = device, started_at = seconds,
                            last_step = tonumber(record.last_step)}
-redis.call('HSET', JOB, 'nonce', nonce, 'worker', worker, 'kind', kind, 'bound', bound, 'emitted', '0',
+redis.call('HSET', JOB, 'nonce', nonce, 'worker', worker, 'kind', kind, 'binding', binding, 'emitted', '0',
   'attempt', record.attempt, 'attempts', cjson.encode(attempts), 'claimed_at', text(time),
   'started_at', record.started_at ~= '' and record.started_at or text(seconds))
 count('attempts')

@@ -1,0 +1,64 @@
+"""The body of `POST /v1/fine_tuning/jobs`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+
+from services.contract.recipe import AskedRecipe, Auto, Strict, conflict
+from services.contract.weights import JobWeights
+
+Device = Literal["auto", "cuda", "mps", "cpu"]
+FileId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+DEFAULT_SPLIT = 0.2
+
+
+class Limits(Strict):
+    max_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+
+class CreateJob(AskedRecipe):
+    """A fine-tuning job, in OpenAI's form (`method` or `hyperparameters`) or in the plain one (the fields here)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "training_file": "file-01kax7k0000000000000000000",
+                    "num_labels": 10,
+                    "learning_rate": 0.01,
+                    "momentum": 0.9,
+                }
+            ]
+        }
+    )
+
+    model: Literal["resnet18"] = "resnet18"
+    weights: JobWeights | None = Field(
+        None, description='"default" (ImageNet) or "random:N"; HEADWAY_WEIGHTS if left out'
+    )
+    training_file: FileId
+    validation_file: FileId | None = None
+    split: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description=f"share held out for validation, stratified; {DEFAULT_SPLIT} where no validation data is given",
+    )
+    num_labels: Annotated[int, Field(ge=2, le=100_000)] | Auto = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    device: Device = "auto"
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
+    limits: Limits = Limits()
+    suffix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+            Field(max_length=16),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _validation_comes_from_one_place(self) -> Self:
+        if self.validation_file is not None and self.split:
+            raise conflict("split", "give validation_file or split, not both")
+        return self

@@ -1,0 +1,81 @@
+"""The workers, the line of jobs, and what the autoscaler saw of both, decided, and why."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.contract.preflight import DeviceReport
+
+
+class Worker(BaseModel):
+    """A worker's own report: what its device is, how its preflight went, what it does now."""
+
+    id: str
+    object: Literal["worker"] = "worker"
+    device: str
+    kind: str
+    status: Literal["idle", "busy", "draining"]
+    job: str | None
+    started_at: int
+    seen_at: int
+    host: str
+    pid: int
+    version: str
+    preflight: list[DeviceReport]
+
+
+class Queue(BaseModel):
+    """How many jobs wait, by the device kind that they wait for, and how many a worker owns."""
+
+    object: Literal["queue"] = "queue"
+    queued: dict[str, int]
+    running: int
+
+
+class Pool(BaseModel):
+    """The bounds of one device kind's workers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    min: int
+    max: int
+
+
+class Decision(BaseModel):
+    """For one device kind: the inputs, what follows from them, and the reason in a sentence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    at: float = Field(description="Unix time, s")
+    queued: int = Field(description="jobs that wait for this kind, with its share of those that take any device")
+    idle: int
+    busy: int
+    starting: int
+    draining: int
+    failing: int = Field(description="workers that run and do not work: silent, or started again and again")
+    failed_starts: int = Field(description="in a row: they brought no worker")
+    needed: int = Field(description="workers that would leave no job waiting")
+    target: int = Field(description="needed, at its highest within the cool-down, within min and max")
+    start: int = 0
+    drain: list[str] = Field(default=[], description="workers asked to end; an idle one as soon as it has no job")
+    reason: str
+
+    @property
+    def acts(self) -> bool:
+        return self.start > 0 or bool(self.drain)
+
+
+class AutoscalerReport(BaseModel):
+    """The autoscaler's own report. `alive`: it looked within the last seconds."""
+
+    object: Literal["autoscaler"] = "autoscaler"
+    alive: bool = False
+    id: str | None = None
+    provider: str | None = None
+    seen_at: float | None = None
+    pools: list[Pool] = []
+    now: list[Decision] = Field(default=[], description="of the last look, one a pool")
+    decisions: list[Decision] = Field(default=[], description="those that started or drained workers, newest first")
+    problem: str | None = Field(default=None, description="why workers cannot be started just now")

@@ -1,0 +1,227 @@
+"""What is trained, and how: the one place where a hyperparameter or an option of the training is spelled.
+
+A `Recipe` is what a job is asked for, what its record and its trainer's spec hold, what its view and its receipt show.
+"""
+
+from itertools import product
+from math import prod
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, GetJsonSchemaHandler, TypeAdapter, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+LearningRate = Annotated[FiniteFloat, Field(gt=0, le=1000)]
+Momentum = Annotated[FiniteFloat, Field(ge=0, lt=1)]
+WeightDecay = Annotated[FiniteFloat, Field(ge=0, le=1000)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Schedule = Literal["constant", "cosine"]
+FeatureScaling = Literal["none", "standard"]
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
+Export = Literal["pt", "safetensors"]
+Auto = Literal["auto"]
+
+BASE_LEARNING_RATE = 1e-2  # what OpenAI's `learning_rate_multiplier` multiplies
+MAX_TRIALS = 64
+
+
+def conflict(param: str, message: str) -> PydanticCustomError:
+    """Fields that contradict each other; `param` is the one to mend."""
+    return PydanticCustomError("conflict", "{message}", {"param": param, "message": message})
+
+
+class Strict(BaseModel):
+    """Unknown fields and near-miss types are errors: a misspelt setting must not train the wrong model."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    def fields_of(self, kind: type[BaseModel]) -> dict[str, Any]:
+        """Of this model, those that `kind` has too."""
+        return {name: getattr(self, name) for name in kind.model_fields}
+
+
+# --- one trial -----------------------------------------------------------------------------------------------------
+
+
+class Hyperparameters(Strict):
+    """As resolved: each one a value that the trainer uses."""
+
+    learning_rate: LearningRate = BASE_LEARNING_RATE
+    momentum: Momentum = 0.9
+    weight_decay: WeightDecay = 0.0
+    batch_size: BatchSize = 64
+    n_epochs: Epochs = 10
+    lr_schedule: Schedule = "constant"
+
+
+class AskedHyperparameters(Hyperparameters):
+    """As asked: what is left out, null, or "auto" where OpenAI allows that, takes its default."""
+
+    MAY_BE_AUTO: ClassVar[frozenset[str]] = frozenset(
+        {"learning_rate", "learning_rate_multiplier", "batch_size", "n_epochs"}
+    )
+
+    learning_rate_multiplier: Annotated[FiniteFloat, Field(ge=1e-12, le=100_000)] | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """What was really asked, the multiplier turned into a rate."""
+        given = {name: getattr(self, name) for name in Hyperparameters.model_fields if name in self.model_fields_set}
+        if self.learning_rate_multiplier is not None:
+            given["learning_rate"] = self.learning_rate_multiplier * BASE_LEARNING_RATE
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_left_open(cls, data: Any) -> Any:
+        def is_open(name: str, value: Any) -> bool:
+            return name in AskedHyperparameters.model_fields and (
+                value is None or (value == "auto" and name in cls.MAY_BE_AUTO)
+            )
+
+        return {n: v for n, v in data.items() if not is_open(n, v)} if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _one_learning_rate(self) -> Self:
+        if "learning_rate" in self.model_fields_set and self.learning_rate_multiplier is not None:
+            raise conflict("learning_rate", "give learning_rate or learning_rate_multiplier, not both")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """That they may be left open stands in the API's schema too."""
+        schema = handler(core)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for name in AskedHyperparameters.model_fields:
+            auto = [{"const": "auto", "type": "string"}] if name in cls.MAY_BE_AUTO else []
+            kinds = [kind for kind in properties[name].pop("anyOf", [properties[name]]) if kind != {"type": "null"}]
+            properties[name] = {"anyOf": [*kinds, *auto, {"type": "null"}]}
+        return schema
+
+
+# --- trials together -----------------------------------------------------------------------------------------------
+
+
+class Sweep(Strict):
+    """A grid: each combination is a trial, with a head of its own on the same features, first head and shuffles."""
+
+    learning_rate: Annotated[list[LearningRate], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    momentum: Annotated[list[Momentum], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    weight_decay: Annotated[list[WeightDecay], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    batch_size: Annotated[list[BatchSize], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        return self.model_dump(exclude_none=True)
+
+    def trials(self, others: Hyperparameters) -> list[Hyperparameters]:
+        """Each point of the grid, the last axis fastest; what is not swept is as in `others`."""
+        names, values = self.axes.keys(), self.axes.values()
+        return [others.model_copy(update=dict(zip(names, point, strict=True))) for point in product(*values)]
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> Self:
+        if not self.axes:
+            raise conflict("sweep", f"name at least one of {', '.join(Sweep.model_fields)}")
+        for name, values in self.axes.items():
+            if len(set(values)) < len(values):
+                raise conflict(f"sweep.{name}", "a value stands there twice")
+        if (count := prod(map(len, self.axes.values()))) > MAX_TRIALS:
+            raise conflict("sweep", f"{count} trials are more than {MAX_TRIALS}")
+        return self
+
+
+def trials_of(hyperparameters: Hyperparameters, sweep: Sweep | None) -> list[Hyperparameters]:
+    """A job without a sweep has one trial."""
+    return sweep.trials(hyperparameters) if sweep else [hyperparameters]
+
+
+# --- the recipe ----------------------------------------------------------------------------------------------------
+
+
+class EarlyStopping(Strict):
+    """Stop when `metric` has not improved by `min_delta` for `patience` epochs; the best head becomes the model."""
+
+    patience: Annotated[int, Field(ge=1, le=100_000)] = 3
+    min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    metric: Literal["val_loss", "val_accuracy"] = "val_loss"
+
+
+class CheckpointPlan(Strict):
+    every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
+    keep: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class Recipe(Strict):
+    """The options that stand as they were asked for, beside the hyperparameters."""
+
+    feature_scaling: FeatureScaling = "none"
+    precision: Precision | Auto = Field(
+        "auto", description='of the backbone; "auto" is the fastest that the worker\'s device passed its check with'
+    )
+    sweep: Sweep | None = None
+    early_stopping: EarlyStopping | None = None
+    checkpoints: CheckpointPlan = CheckpointPlan()
+    export: list[Export] = ["pt"]
+
+
+class ResolvedRecipe(Recipe):
+    """All that decides what a job trains, once its data is known."""
+
+    labels: list[str]
+    num_labels: int
+    split: float
+    seed: int
+    hyperparameters: Hyperparameters
+
+    @property
+    def trials(self) -> list[Hyperparameters]:
+        return trials_of(self.hyperparameters, self.sweep)
+
+
+class Supervised(Strict):
+    hyperparameters: AskedHyperparameters | None = None
+
+
+class Method(Strict):
+    type: Literal["supervised"] = "supervised"
+    supervised: Supervised = Supervised()
+
+
+class AskedRecipe(AskedHyperparameters, Recipe):
+    """A recipe as it is asked for: in OpenAI's form (`method` or `hyperparameters`), or in the plain one."""
+
+    method: Method | None = None
+    hyperparameters: AskedHyperparameters | None = None
+
+    def resolved(self) -> Hyperparameters:
+        merged: dict[str, Any] = {}
+        for form in self._forms():
+            merged |= form.asked()
+        return Hyperparameters(**merged)
+
+    @property
+    def trials(self) -> list[Hyperparameters]:
+        return trials_of(self.resolved(), self.sweep)
+
+    @model_validator(mode="after")
+    def _each_hyperparameter_is_given_once(self) -> Self:
+        given: dict[str, Any] = {}
+        for form in self._forms():
+            for name, value in form.asked().items():
+                if given.setdefault(name, value) != value:
+                    raise conflict(name, f"given twice, as {given[name]} and as {value}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_swept_is_not_given(self) -> Self:
+        given = {name for form in self._forms() for name in form.asked()}
+        for name in self.sweep.axes if self.sweep else {}:
+            if name in given:
+                raise conflict(name, f"give {name} or sweep.{name}, not both")
+        return self
+
+    def _forms(self) -> list[AskedHyperparameters]:
+        supervised = self.method.supervised.hyperparameters if self.method else None
+        return [form for form in (self, self.hyperparameters, supervised) if form is not None]

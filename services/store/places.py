@@ -1,0 +1,49 @@
+"""Where bytes lie in the store, born here: a tenant's name begins each place."""
+
+from services.contract.ids import is_id
+
+INCOMING = "incoming"
+
+
+def incoming(tenant: str) -> str:
+    """A folder: uploads that are still coming in."""
+    return f"{tenant}/{INCOMING}"
+
+
+def upload(tenant: str, sha256: str) -> str:
+    """An upload's own bytes; equal bytes share the place."""
+    return f"{tenant}/files/{sha256[:2]}/{sha256}"
+
+
+def plain_tar(upload: str) -> str:
+    """The same, turned from a tar.gz into a plain tar."""
+    return f"{upload}.tar"
+
+
+def index(upload: str) -> str:
+    return f"{upload}.index"
+
+
+def models(tenant: str, job: str) -> str:
+    """A folder: the exports of a job's attempts, a folder a fence."""
+    return f"{tenant}/models/{job}"
+
+
+def model(tenant: str, job: str, fence: int) -> str:
+    """A folder: what one attempt exported. Only `finish` makes it the job's."""
+    return f"{models(tenant, job)}/{fence}"
+
+
+def checkpoints(tenant: str, job: str) -> str:
+    """A folder: checkpoints too large for Redis."""
+    return f"{tenant}/checkpoints/{job}"
+
+
+def checkpoint(tenant: str, job: str, fence: int, number: int) -> str:
+    return f"{checkpoints(tenant, job)}/{fence}-{number}"
+
+
+def of_job(tenant: str, job: str) -> list[str]:
+    """The folders that go with a job."""
+    assert is_id(job, "ftjob")
+    return [models(tenant, job), checkpoints(tenant, job)]

@@ -1,0 +1,109 @@
+"""Pixels are those of torchvision's transforms on Pillow's RGB image, turned as its EXIF says: one level of 255 apart
+at most where torchvision decodes a JPEG, and equal elsewhere."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torchvision.models import ResNet18_Weights
+from torchvision.transforms import functional as plain
+
+from tests.drawing import shape
+from workers.vision import images
+from workers.vision.images import Unreadable, normalised, pixels
+
+TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
+
+
+def saved(image: Image.Image, format: str, **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format, **options)
+    return content.getvalue()
+
+
+def reference(content: bytes) -> torch.Tensor:
+    """(3, 224, 224) uint8: what the transforms make of Pillow's image before they normalise it."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    cropped = plain.center_crop(plain.resize(image, TRANSFORMS.resize_size), TRANSFORMS.crop_size)
+    return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth and noisy at once, as photographs are."""
+    rng = np.random.default_rng(seed)
+    rough = Image.fromarray(rng.integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), dtype=np.uint8))
+    noise = rng.normal(0, 9, (height, width, 3))
+    array = np.asarray(rough.resize((width, height), Image.Resampling.BICUBIC)) + noise
+    return Image.fromarray(array.clip(0, 255).astype(np.uint8))
+
+
+def distance(content: bytes) -> int:
+    return int((pixels(content).int() - reference(content).int()).abs().max())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16"])
+def test_every_mode_is_what_pillow_makes_of_it(mode: str) -> None:
+    image = shape("cross", 3).convert("L").convert("I;16") if mode == "I;16" else shape("cross", 3).convert(mode)
+    content = saved(image, "tiff" if mode == "CMYK" else "png")
+    assert distance(content) == 0
+    assert pixels(content).shape == (3, 224, 224)
+    assert pixels(content).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "gif", "bmp", "tiff"])
+def test_formats_other_than_jpeg_are_pillows_to_the_bit(format: str) -> None:
+    assert distance(saved(photo(300, 260), format)) == 0
+
+
+def test_the_first_frame_of_an_animation_is_the_image() -> None:
+    frames = [photo(80, 60, seed) for seed in range(3)]
+    assert distance(saved(frames[0], "webp", save_all=True, append_images=frames[1:])) == 0
+    assert distance(saved(frames[0], "gif", save_all=True, append_images=frames[1:])) == 0
+
+
+@pytest.mark.parametrize("size", [(640, 480), (224, 224), (1000, 301), (37, 2000), (16, 16), (1, 5)])
+@pytest.mark.parametrize("options", [{}, {"quality": 30}, {"subsampling": 0}, {"progressive": True}], ids=str)
+def test_a_jpeg_is_at_most_one_level_apart(size: tuple[int, int], options: dict[str, object]) -> None:
+    assert distance(saved(photo(*size), "jpeg", **options)) <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_jpeg_of_another_mode_too(mode: str) -> None:
+    assert distance(saved(photo(320, 240).convert(mode), "jpeg")) <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["jpeg", "png"])
+def test_an_image_is_turned_as_its_exif_says(orientation: int, format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(photo(240, 120), format, exif=exif)
+    assert distance(content) <= (1 if format == "jpeg" else 0)
+
+
+def test_a_plain_jpeg_does_not_take_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_as_tensor", lambda image: pytest.fail("Pillow decoded it"))
+    pixels(saved(photo(320, 240), "jpeg"))
+    pixels(saved(photo(320, 240).convert("L"), "jpeg"))
+
+
+def test_normalised_pixels_are_those_of_the_transforms_to_the_bit() -> None:
+    content = saved(photo(320, 240), "png")
+    wanted = TRANSFORMS(Image.open(io.BytesIO(content)))
+    assert torch.equal(normalised(pixels(content)[None])[0], wanted)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", saved(shape("circle", 0), "png")[:60]])
+def test_what_is_no_image_says_why_without_its_bytes(content: bytes) -> None:
+    with pytest.raises(Unreadable) as error:
+        pixels(content)
+    assert "BytesIO" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.95, 0.999])
+def test_a_jpeg_that_was_cut_is_unreadable_as_it_is_for_pillow(part: float) -> None:
+    content = saved(photo(320, 240), "jpeg")
+    with pytest.raises(Unreadable):
+        pixels(content[: int(len(content) * part)])

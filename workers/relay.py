@@ -1,0 +1,140 @@
+"""What a trainer says, brought to where it belongs: events, the series, the record, checkpoints."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from redis.exceptions import OutOfMemoryError, RedisError
+
+from services.contract.errors import InternalError, job_failure
+from services.contract.events import NewEvent
+from services.contract.lines import (
+    CheckpointLine,
+    DoneLine,
+    EvaluationLine,
+    FailedLine,
+    FeaturesLine,
+    Line,
+    MetricsLine,
+    PhaseLine,
+    WarningLine,
+)
+from services.contract.progress import Progress, Trial
+from services.contract.transitions import Status
+from services.store.connection import is_away
+from services.store.events import Batch, Point
+from services.store.leases import Claim, Fenced
+from services.store.record import Latest
+from services.store.store import Store
+from services.store.totals import Count
+from workers import messages
+from workers.child import Child
+from workers.outcome import Outcome, os_failure
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """Of one attempt; what cannot be relayed is noted in `outcome`. `heed` is told the job's status each time."""
+
+    def __init__(
+        self, store: Store, claim: Claim, outcome: Outcome, folder: Path, heed: Callable[[Status], None]
+    ) -> None:
+        self.claim, self.outcome, self.folder = claim, outcome, folder
+        self.progress = Progress()
+        self._store, self._heed = store, heed
+        self._batch = 0
+
+    async def run(self, child: Child) -> None:
+        """Each line of the trainer, until it ends or the title is lost; then the trainer is killed."""
+        try:
+            async for line in child.lines():
+                await self._take(line)
+            return
+        except Fenced:
+            self.outcome.fenced = True
+        except OSError as error:  # the attempt's folder is gone or cannot be read
+            self.outcome.failed = os_failure(error)
+        except ValueError:  # asyncio's, of a line beyond every limit
+            log.exception("%s: a line of the trainer could not be read", self.claim.job)
+            self.outcome.failed = InternalError("The trainer said more in one line than can be read.")
+        except RedisError as error:  # for longer than a lease; or it was killed and lost its last second
+            log.warning("%s: nothing could be written (%s)", self.claim.job, error)
+            away = is_away(error)
+            self.outcome.cut_off = "Redis was away for too long" if away else "Redis did not take what the attempt said"
+        child.kill()
+
+    async def emit(
+        self,
+        events: Sequence[NewEvent] = (),
+        points: Sequence[Point] = (),
+        latest: Latest | None = None,
+        *,
+        last_step: int = 0,
+        counts: Mapping[Count, int] | None = None,
+    ) -> None:
+        """One batch; the progress is always part of it. Raises Fenced."""
+        self._batch += 1
+        latest = (latest or Latest()).model_copy(update={"progress": self.progress})
+        batch = Batch(self._batch, events, points, latest, last_step, counts or {})
+        self._heed(await self._store.events.emit(self.claim, batch))
+
+    async def _take(self, line: Line) -> None:
+        match line:
+            case PhaseLine():
+                self.progress = line.progress
+                await self.emit([messages.of_phase(line)])
+            case MetricsLine():
+                self.progress = line.progress
+                await self._emit_metrics(line)
+            case FeaturesLine():
+                await self.emit(latest=Latest(features=line.usage), counts=messages.feature_counts(line.usage))
+            case WarningLine():
+                await self.emit([messages.event("warn", line.message, line.data)])
+            case CheckpointLine():
+                await self._keep(line)
+            case EvaluationLine():
+                self.outcome.evaluation = line.evaluation
+                await self.emit(latest=Latest(evaluation=line.evaluation, trials=self._trials(line.trials)))
+            case DoneLine():
+                self.outcome.done = line
+            case FailedLine():
+                self.outcome.failed = job_failure(line.code, line.message)
+
+    async def _emit_metrics(self, line: MetricsLine) -> None:
+        """What no earlier attempt reported: nobody sees a step twice."""
+        steps = [new for pack in line.steps if (new := pack.after(self.claim.last_step)).at]
+        validated = [one for one in line.validations if one.at > self.claim.last_val_step]
+        if not steps and not validated:
+            return
+        last_val_step = validated[-1].at if validated else None
+        await self.emit(
+            [messages.of_metrics(line, steps, validated, sweep=self._is_sweep)],
+            list(messages.points(steps, validated)),
+            Latest(trials=self._trials(line.trials), last_val_step=last_val_step),
+            last_step=max((pack.at[-1] for pack in steps), default=0),
+        )
+
+    async def _keep(self, line: CheckpointLine) -> None:
+        """Store a checkpoint; a full Redis or disk costs the checkpoint, not the training."""
+        path = self.folder / line.path
+        content = await asyncio.to_thread(path.read_bytes)
+        path.unlink()
+        events: list[NewEvent] = []
+        try:
+            await self._store.checkpoints.put(self.claim, line, content, int(time.time()))
+        except (OutOfMemoryError, OSError) as error:
+            full = "Redis" if isinstance(error, OutOfMemoryError) else "The file store"
+            message = f"{full} is full: checkpoint {line.number} (step {line.metrics.step}) was not kept."
+            events = [messages.event("warn", message)]
+        await self.emit(events, latest=Latest(metrics=line.metrics, best=line.metrics if line.best else None))
+
+    @property
+    def _is_sweep(self) -> bool:
+        return self.claim.spec.sweep is not None
+
+    def _trials(self, trials: list[Trial]) -> list[Trial] | None:
+        """A job that is no sweep has none in its record."""
+        return trials if trials and self._is_sweep else None

@@ -1,0 +1,81 @@
+"""The end of an attempt: finished, failed, or handed on."""
+
+import asyncio
+import logging
+import signal
+
+from services.contract.errors import InternalError
+from services.contract.ids import model_id
+from services.contract.lines import EXIT_STOPPED, DoneLine
+from services.contract.model import Result
+from services.contract.timing import Timing
+from services.contract.transitions import Status
+from services.store import places
+from services.store.leases import Claim, Fenced
+from services.store.store import Store
+from workers import messages
+from workers.child import TrainerExit
+from workers.outcome import os_failure
+from workers.relay import Relay
+
+log = logging.getLogger(__name__)
+
+
+async def settle(store: Store, relay: Relay, ended: TrainerExit, timing: Timing) -> None:
+    """Say the one end that fits what is known. Raises Fenced, RedisError."""
+    claim, outcome = relay.claim, relay.outcome
+    if outcome.fenced:
+        log.warning("%s: attempt %d lost its title", claim.job, claim.attempt)
+    elif outcome.cut_off:  # the trainer may even have ended well, for nobody
+        await _hand_on(store, claim, "released", f"{outcome.cut_off}; the job waits for a worker.", counts=False)
+    elif ended.status == 0 and outcome.done is not None:
+        await _finish(store, relay, outcome.done)
+    elif outcome.failed is not None:
+        await store.leases.fail(claim, outcome.failed)
+    elif outcome.stop_asked or ended.status == EXIT_STOPPED:
+        if ended.status == -signal.SIGKILL and not outcome.cancelled:
+            within = f"The trainer did not stop within {timing.stop_grace:g} s and was killed"
+            await relay.emit([messages.event("warn", f"{within}; its last checkpoint stands.")])
+        await _hand_on(store, claim, "released", "The worker drains; the job waits for another.", counts=False)
+    elif ended.status < 0:
+        code = "out_of_memory" if ended.oom_killed else "worker_lost"
+        await _hand_on(store, claim, code, f"The trainer was killed by signal {-ended.status}.", counts=True)
+    else:
+        message = f"The trainer ended with {ended.status} and said nothing; the worker's log has the details."
+        await store.leases.fail(claim, InternalError(message))
+
+
+async def _finish(store: Store, relay: Relay, done: DoneLine) -> None:
+    """The exports go to the file store under this fence; only `finish` names them, and no others stay."""
+    claim, blobs = relay.claim, store.blobs
+    models, model = places.models(claim.tenant, claim.job), places.model(claim.tenant, claim.job, claim.fence)
+    try:
+        for name in done.exports.values():
+            await asyncio.to_thread(blobs.put_file, f"{model}/{name}", relay.folder / name)
+        await _say_finished(store, relay, done, model)
+    except OSError as error:
+        await asyncio.to_thread(blobs.delete_folder, model)
+        await store.leases.fail(claim, os_failure(error))
+    except Fenced:
+        await asyncio.to_thread(blobs.delete_folder, model)
+        raise
+    else:
+        await asyncio.to_thread(blobs.keep_only, models, str(claim.fence))
+
+
+async def _say_finished(store: Store, relay: Relay, done: DoneLine, place: str) -> None:
+    model = model_id(relay.claim.job, relay.claim.spec.suffix)
+    exports = {format: f"{place}/{name}" for format, name in done.exports.items()}
+    evaluation = relay.outcome.evaluation
+    relay.progress = relay.progress.model_copy(update={"phase": "done", "percent": 100.0, "eta_seconds": 0.0})
+    await relay.emit()
+    message = f"Model {model} is ready" + (f": accuracy {evaluation.accuracy:.3f}." if evaluation else ".")
+    data = {"model": model} | ({"accuracy": evaluation.accuracy, "split": evaluation.split} if evaluation else {})
+    await store.leases.finish(relay.claim, Result(model=model, exports=exports, receipt=done.receipt), message, data)
+
+
+async def _hand_on(store: Store, claim: Claim, code: str, message: str, *, counts: bool) -> None:
+    """Release the job; if it waits again, one message says that there is work."""
+    status = await store.leases.release(claim, code, message, counts=counts)
+    if status is Status.QUEUED:
+        await store.hints.publish(claim.worker.kind)

@@ -1,0 +1,94 @@
+"""The trainer as a process: its spec on stdin, its lines on stdout, its end as an exit status."""
+
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from services.contract.errors import InternalError, JobFailure, OutOfMemory, disk_failure
+from services.contract.lines import EXIT_STOPPED, FailedLine
+from services.contract.spec import Prepared, TrainerSpec
+from workers.trainer import recipe
+from workers.trainer.report import Report
+from workers.trainer.stop import Stopped
+from workers.vision.backbone import Backbone
+from workers.vision.pipeline import BATCH
+
+
+def carry_out(stop_asked: Callable[[], bool], *, tethered: bool, ahead: str | None, memory: int) -> int:
+    """Wait for a spec, carry it out, say how it ended; the exit status.
+
+    `ahead` is what to have ready before the spec comes, `memory` the bytes that this may take.
+    """
+    report = Report.on_stdout()
+    spare = _prepared(ahead, memory, report) if ahead else None
+    line = sys.stdin.readline()
+    if not line:
+        return 0  # a spare that nobody needed
+    spec = TrainerSpec.model_validate_json(line)
+    if tethered:
+        threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    return attempt(spec, report, stop_asked, spare)
+
+
+def attempt(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare: Backbone | None = None) -> int:
+    """Follow the recipe to its end, whatever that is; the exit status. Closes the report."""
+    try:
+        recipe.run(spec, report, stop_asked, spare)
+    except Stopped:
+        return EXIT_STOPPED
+    except Exception as error:
+        failure = _as_failure(error, Path(spec.out))
+        report.say(FailedLine(code=failure.code, message=str(failure)))
+        if isinstance(failure, InternalError):
+            sys.excepthook(type(error), error, error.__traceback__)  # for the worker's log, never for a client
+        return 1
+    finally:
+        report.close()
+    return 0
+
+
+def _prepared(ahead: str, memory: int, report: Report) -> Backbone | None:
+    """All that a job needs and that does not depend on it; what is wrong with it is that job's to say.
+
+    Where it takes more memory than it may, the process starts anew and waits without torch. Nothing is lost with it, as
+    stdin was not read.
+    """
+    try:
+        backbone = Backbone(Prepared.model_validate_json(ahead))
+        backbone.warm_up(BATCH[backbone.device.type])
+    except Exception:  # whatever a device, a download or a pickle may raise
+        return None
+    if memory_used() > memory:
+        report.give_stdout_back()
+        os.execv(sys.executable, [sys.executable, "-m", "workers.trainer", "--tethered", "--lean"])
+    return backbone
+
+
+def memory_used() -> int:
+    """Bytes, at the most so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _as_failure(error: Exception, out: Path) -> JobFailure:
+    if isinstance(error, JobFailure):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return OutOfMemory(
+            "The trainer ran out of memory, or its device did. Use one that nothing else uses, or a smaller job."
+        )
+    if isinstance(error, OSError) and (failure := disk_failure(error, folder_is_gone=not out.exists())):
+        return failure
+    return InternalError("The trainer met an error that it does not know; the worker's log has the details.")
+
+
+def _end_with_supervisor() -> None:
+    """The supervisor holds the other end of stdin: once it is gone, nobody can take what this process makes."""
+    while sys.stdin.read(4096):
+        pass
+    os._exit(1)

@@ -1,0 +1,89 @@
+"""A job, as its trainer carries it out: load, extract, train, evaluate, export."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from services.contract.file import Split
+from services.contract.lines import DoneLine, EvaluationLine, PhaseLine
+from services.contract.progress import Progress, Trial
+from services.contract.spec import TrainerSpec
+from workers.trainer import checkpoint
+from workers.trainer.evaluate import evaluate
+from workers.trainer.export import export
+from workers.trainer.features import Features
+from workers.trainer.order import due
+from workers.trainer.receipt import receipt
+from workers.trainer.report import Report
+from workers.trainer.state import Position
+from workers.trainer.table import Table
+from workers.trainer.train import Training
+from workers.vision import dataset
+from workers.vision.backbone import Backbone
+from workers.vision.dataset import Dataset
+
+SCORES = 1_000  # labels of all trials together up to which each trial's own scores are told
+
+
+def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare: Backbone | None = None) -> None:
+    """`spare` is used where it is the backbone that is asked for. Raises Stopped (after a checkpoint), JobFailure."""
+    report.timing = spec.timing
+    report.say(PhaseLine(progress=report.progress(phase="starting")))
+    backbone = spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)
+    data = dataset.load(spec)
+
+    with Features(spec, data, _order(spec, data), backbone, report, stop_asked) as features:
+        train, val, test = features.tables()
+        training = Training(spec, train, val, report, stop_asked)
+        state = training.run()
+        held_out, split = _held_out(val, test)
+
+    if len(held_out):
+        report.say(PhaseLine(progress=_phase(training, "evaluating", 99.0)))
+        report.say(_evaluation(spec, training, held_out, split))
+
+    report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
+    leader = training.ranking.leader()
+    folded = state.scaler.folded(state.head(leader))
+    files = export(folded, backbone.network, spec.labels, spec.export, Path(spec.out))
+    report.say(DoneLine(exports=files, receipt=receipt(spec, data, backbone, spec.trials[leader])))
+
+
+def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
+    """Images of `data.all` by when they are needed: this epoch's, those held out, the next epoch's, the test's."""
+    at = checkpoint.position(Path(spec.resume)) if spec.resume else Position()
+    train, val = len(data.train), len(data.val)
+    now, later = due(spec, train, at)
+    return [*now, *range(train, train + val), *later, *range(train + val, len(data.all))]
+
+
+def _held_out(val: Table, test: Table) -> tuple[Table, Split]:
+    """What the model is judged on in the end: the test set where there is one, else the validation set."""
+    return (test.whole().only_readable(), "test") if len(test) else (val.whole().only_readable(), "val")
+
+
+def _phase(training: Training, phase: str, percent: float) -> Progress:
+    return training.progress().model_copy(update={"phase": phase, "percent": percent})
+
+
+def _evaluation(spec: TrainerSpec, training: Training, held_out: Table, split: Split) -> EvaluationLine:
+    """Of every trial, in full of the best one."""
+    state = training.state
+    table = Table(state.scaler(held_out.features), held_out.labels, held_out.readable)
+    labels = [*spec.labels, *(f"unused {i}" for i in range(len(spec.labels), spec.num_labels))]
+    trials = training.standings()
+    for trial in trials:
+        if trial.status != "diverged":
+            trial.evaluation = evaluate(state.head(trial.trial).layer(), table, labels, split)
+    best = trials[training.ranking.leader()].evaluation
+    assert best is not None
+    told = [_summarised(trial, scores=len(trials) * len(labels) <= SCORES) for trial in trials]
+    return EvaluationLine(evaluation=best, trials=told)
+
+
+def _summarised(trial: Trial, *, scores: bool) -> Trial:
+    """Without the matrix, which only the best trial shows; and without the labels' scores where they are too many."""
+    if trial.evaluation is None:
+        return trial
+    less: dict[str, Any] = {"confusion": []} | ({} if scores else {"labels": []})
+    return trial.model_copy(update={"evaluation": trial.evaluation.model_copy(update=less)})

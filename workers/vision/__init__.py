@@ -1,0 +1,1 @@
+"""From an image's bytes to its features: decoded, through the frozen backbone, kept on disk."""

@@ -1,0 +1,42 @@
+"""Devices: which there are, and opening one."""
+
+import torch
+
+from services.contract.errors import DeviceUnavailable
+from services.contract.recipe import Precision
+
+
+def candidates(asked: str = "auto") -> list[str]:
+    """The devices to try, best first. `asked` is "auto", or one device and nothing else."""
+    if asked != "auto":
+        return ["cuda:0" if asked == "cuda" else asked]
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def open_device(name: str) -> torch.device:
+    """The device, once a tensor has been there and back. Raises DeviceUnavailable."""
+    try:
+        device = torch.device(name)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # "fp32" means fp32
+        torch.ones(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without CUDA
+        raise DeviceUnavailable(f"The device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def native(device: torch.device) -> list[Precision]:
+    """Precisions below fp32 that this device computes faster, best first."""
+    if device.type == "mps":
+        return ["fp16"]
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["bf16", "fp16"] if has_bf16 else ["fp16"]
+    has = torch.cpu.get_capabilities()
+    return ["bf16"] if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else []
+
+
+def describe(name: str) -> str:
+    return torch.cuda.get_device_name(name) if name.startswith("cuda") else name

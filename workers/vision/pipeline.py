@@ -1,0 +1,115 @@
+"""Read → decode → backbone, all at once: threads decode into a ring of batches while the device works on one."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from workers.vision.backbone import Backbone
+from workers.vision.dataset import Example
+from workers.vision.images import SIDE, Unreadable, pixels
+from workers.vision.segments import Key
+
+BATCH = {"cpu": 32, "mps": 64, "cuda": 256}  # fixed and padded: an image's features do not depend on its company
+MOST_THREADS = 8
+AHEAD = 3  # batches in the ring: one on the device, one ready, one being filled
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A batch after the backbone: `rows` is (B, 512) float32, `unreadable` says why."""
+
+    keys: list[Key]
+    rows: torch.Tensor
+    unreadable: dict[Key, str]
+    seconds: float  # that it took
+
+    @property
+    def readable(self) -> list[bool]:
+        return [key not in self.unreadable for key in self.keys]
+
+
+def extract(examples: Sequence[Example], backbone: Backbone) -> Generator[Extracted]:
+    """Batch by batch, in order; in memory are the ring and an image a thread. Raises what reading an archive raises."""
+    began = time.monotonic()
+    for batch in _decoded(examples, _Ring(backbone.device)):
+        unreadable = batch.unreadable()  # waits
+        rows = backbone.extract(batch.slot)[: len(batch.examples)]  # (B, 512)
+        keys = [example.key for example in batch.examples]
+        rows[[key in unreadable for key in keys]] = 0.0
+        yield Extracted(keys, rows, unreadable, time.monotonic() - began)
+        began = time.monotonic()
+
+
+class _Ring:
+    """Room for AHEAD batches, each (B, 3, 224, 224) uint8, channels last; pinned where a GPU copies from it."""
+
+    def __init__(self, device: torch.device) -> None:
+        shape = BATCH[device.type], 3, SIDE, SIDE
+        pinned = device.type == "cuda"
+        slots = [
+            torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last, pin_memory=pinned)
+            for _ in range(AHEAD)
+        ]
+        self._slots = [slot.zero_() for slot in slots]
+        self.batch, self._next = shape[0], 0
+
+    def slot(self) -> torch.Tensor:
+        self._next = (self._next + 1) % AHEAD
+        return self._slots[self._next]
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """A batch that threads are filling."""
+
+    examples: Sequence[Example]
+    slot: torch.Tensor
+    reasons: list[Future[str | None]]
+
+    def unreadable(self) -> dict[Key, str]:
+        return {
+            example.key: reason
+            for example, future in zip(self.examples, self.reasons, strict=True)
+            if (reason := future.result()) is not None
+        }
+
+
+def _decoded(examples: Sequence[Example], ring: _Ring) -> Iterator[_Decoding]:
+    """Batches in order, soon ready. What was handed out may be filled anew once the next is asked for."""
+    chunks = iter([examples[at : at + ring.batch] for at in range(0, len(examples), ring.batch)])
+    pool = ThreadPoolExecutor(_threads(), thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,))
+
+    def start(chunk: Sequence[Example]) -> _Decoding:
+        slot = ring.slot()
+        slot[len(chunk) :] = 0
+        return _Decoding(chunk, slot, [pool.submit(_decode_into, slot[i], e) for i, e in enumerate(chunk)])
+
+    try:
+        waiting = deque(start(chunk) for chunk in islice(chunks, AHEAD))
+        while waiting:
+            yield waiting.popleft()
+            waiting.extend(start(chunk) for chunk in islice(chunks, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_into(place: torch.Tensor, example: Example) -> str | None:
+    """Fill (3, 224, 224); why it cannot be, if so."""
+    try:
+        place.copy_(pixels(example.read()))
+    except Unreadable as error:
+        place.zero_()
+        return str(error)
+    return None
+
+
+def _threads() -> int:
+    """As many as the cores that this process may use, within reason: each may hold an image of MAX_PIXELS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)

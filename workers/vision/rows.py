@@ -1,0 +1,109 @@
+"""The features of a job's images, row by row: from the cache at once, the others as they are computed."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from services.contract.spec import TrainerSpec
+from workers.vision.backbone import Backbone
+from workers.vision.dataset import Example
+from workers.vision.pipeline import Extracted, extract
+from workers.vision.segments import FeatureCache, Key, cache_folder, trim
+
+Integers: TypeAlias = NDArray[np.int64]
+
+
+class Rows:
+    """Row i is that of `examples[i]`; `order` is that in which they will be needed.
+
+    `features` is (n, 512) float32, `readable` (n,) bool: both fill as `compute_next` is called. `cache_failed` is told
+    once if the cache cannot be written: that costs later jobs a pass, and this one nothing, as its rows are in memory.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        order: Sequence[int],
+        backbone: Backbone,
+        spec: TrainerSpec,
+        cache_failed: Callable[[OSError], None],
+    ) -> None:
+        self._spec, self._cache_failed = spec, cache_failed
+        self._shelf = Path(spec.cache) / spec.tenant
+        keys = [example.key for example in examples]
+        self._places = _places(keys)
+        folder = cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, spec.precision)
+        self._cache = FeatureCache(folder, self._places, spec.timing)
+        self.known = [key for key, places in self._places.items() if self._cache.there[places[0]]]
+        self.seconds_saved = float(sum(self._cache.seconds[self._places[key][0]] for key in self.known))
+        missing = dict.fromkeys(keys[i] for i in order if not self._cache.there[i])
+        self.missing, self.computed = len(missing), 0
+        self._batches = extract([examples[self._places[key][0]] for key in missing], backbone)
+        self._began = time.monotonic()
+        if missing:
+            self._with_cache(self._trim)
+
+    @property
+    def features(self) -> torch.Tensor:
+        return self._cache.rows
+
+    @property
+    def readable(self) -> torch.Tensor:
+        return self._cache.readable
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    @property
+    def is_complete(self) -> bool:
+        return self.computed == self.missing
+
+    def are_there(self, indices: Integers) -> bool:
+        return self.is_complete or bool(self._cache.there[indices].all())
+
+    def known_unreadable(self) -> list[Key]:
+        """Those of which the cache knows that they cannot be decoded."""
+        return [key for key in self.known if not self._cache.readable[self._places[key][0]]]
+
+    def copies(self, keys: Sequence[Key]) -> int:
+        """How many rows these images take: equal ones share theirs."""
+        return sum(len(self._places[key]) for key in keys)
+
+    def compute_next(self) -> Extracted:
+        """The next batch, in the order of need."""
+        batch = next(self._batches)
+        self._cache.add(batch.keys, batch.rows, batch.readable, batch.seconds)
+        if self._cache.is_due:
+            self._with_cache(self._cache.flush)
+        self.computed += len(batch.keys)
+        return batch
+
+    def close(self) -> None:
+        """What was computed is kept."""
+        self._batches.close()
+        self._with_cache(self._cache.flush)
+        self._with_cache(self._trim)
+
+    def _trim(self) -> None:
+        trim(self._shelf, self._spec.cache_bytes, self._spec.timing)
+
+    def _with_cache(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as error:
+            self._cache_failed(error)
+
+
+def _places(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """Where each image stands: equal ones share a row and keep their own labels."""
+    places: dict[Key, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places

@@ -1,0 +1,179 @@
+"""The feature cache: what the backbone gave for an image, kept on disk by the image's content.
+
+A segment is a file written once and never changed, so readers and writers of one folder need no lock:
+
+    8 s magic · u32 crc32 of all that follows
+    u32 rows · u32 dim · f32 seconds that an image took
+    rows × 32 bytes: sha256 of each image · rows × u32: 1 readable, 0 tombstone · rows × dim × f32
+
+A torn or damaged one fails its checksum and is made again. What was not used for longest goes first.
+"""
+
+import hashlib
+import os
+import struct
+import time
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from services.contract.timing import TrainerTiming
+from workers.vision.backbone import DIM
+from workers.vision.images import PREPROCESS
+
+MAGIC = b"HEADWAY2"
+CHECK = struct.Struct("<8sI")
+SHAPE = struct.Struct("<IIf")
+KEY = 32  # bytes
+SEGMENT = 512  # rows a segment, or what came within `timing.segment`
+
+Floats: TypeAlias = NDArray[np.float32]
+Key: TypeAlias = bytes  # sha256 of an image's bytes
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows of one file: `rows` is (n, 512) float32, `readable` (n,) bool."""
+
+    keys: list[Key]
+    rows: Floats
+    readable: NDArray[np.bool]
+    seconds: float  # that an image took
+
+
+class FeatureCache:
+    """The features of some images: `places[key]` are the rows that they take, as equal images share theirs.
+
+    `rows` is (n, 512) float32, `readable` and `there` (n,) bool, `seconds` (n,) what each once took: filled from the
+    folder at once, and by `add`.
+    """
+
+    def __init__(self, folder: Path, places: Mapping[Key, Sequence[int]], timing: TrainerTiming) -> None:
+        self._folder, self._places, self._timing = folder, places, timing
+        n = sum(map(len, places.values()))
+        self.rows = torch.zeros(n, DIM)
+        self.readable, self.there = torch.zeros(n, dtype=torch.bool), np.zeros(n, dtype=np.bool)
+        self.seconds = np.zeros(n)
+        self._pending: list[Segment] = []
+        self._flushed = time.monotonic()
+        for path in sorted(folder.glob("*.features")):
+            with suppress(OSError):  # deleted just now, which anyone may do at any time, or not ours to read
+                self._read(path)
+
+    def add(self, keys: list[Key], rows: torch.Tensor, readable: list[bool], seconds: float) -> None:
+        """`rows` is (n, 512) float32, zeros where not readable, and `seconds` what they took together. They are there
+        at once, and safe from the next flush on."""
+        segment = Segment(keys, rows.numpy(), np.array(readable), seconds / len(keys))
+        self._fill(segment)
+        self._pending.append(segment)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to flush."""
+        full = sum(len(part.keys) for part in self._pending) >= SEGMENT
+        return full or time.monotonic() - self._flushed >= self._timing.segment
+
+    def flush(self) -> None:
+        """Write what was added as one segment: it is there whole, or not at all, and then not tried again. Raises
+        OSError."""
+        self._flushed = time.monotonic()
+        pending, self._pending = self._pending, []
+        if pending:
+            with suppress(FileNotFoundError):  # deleted under us: this job's features are at hand all the same
+                self._write(_packed(_joined(pending)))
+
+    def _write(self, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{uuid.uuid4().hex}.features"
+        draft = path.with_suffix(".draft")
+        try:
+            draft.write_bytes(content)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> None:
+        """Fill in what the segment has: only where it has any, all of it is read and checked."""
+        mapped = np.memmap(path, mode="r") if path.stat().st_size > CHECK.size + SHAPE.size else None
+        segment = None if mapped is None else _unpacked(mapped)
+        if mapped is None or segment is None:
+            path.unlink(missing_ok=True)
+        elif any(key in self._places for key in segment.keys):
+            if CHECK.unpack_from(mapped.data)[1] != zlib.crc32(mapped.data[CHECK.size :]):
+                path.unlink(missing_ok=True)
+                return
+            self._fill(segment)
+            os.utime(path)  # it is in use
+
+    def _fill(self, segment: Segment) -> None:
+        pairs = [(to, origin) for origin, key in enumerate(segment.keys) for to in self._places.get(key, ())]
+        to, origins = map(list, zip(*pairs, strict=True))
+        self.rows.numpy()[to] = segment.rows[origins]
+        self.readable.numpy()[to] = segment.readable[origins]
+        self.seconds[to] = segment.seconds
+        self.there[to] = True
+
+
+def cache_folder(root: Path, tenant: str, weights_sha256: str, precision: str) -> Path:
+    """Everything but the image that a feature depends on is in the folder's name."""
+    space = hashlib.sha256(f"{PREPROCESS}\n{weights_sha256}\n{precision}".encode()).hexdigest()
+    return root / tenant / space[:32]
+
+
+def trim(tenant: Path, limit: int, timing: TrainerTiming) -> None:
+    """Delete a tenant's least recently used segments until the rest takes `limit` bytes at most."""
+    for draft in tenant.glob("*/*.draft"):
+        with suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > timing.draft:
+                draft.unlink()
+    found = []
+    for path in tenant.glob("*/*.features"):
+        with suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    surplus = sum(size for _, size, _ in found) - limit
+    for _, size, path in sorted(found):
+        if surplus <= 0:
+            return
+        path.unlink(missing_ok=True)
+        surplus -= size
+
+
+def _packed(segment: Segment) -> bytes:
+    shape = SHAPE.pack(len(segment.keys), DIM, segment.seconds)
+    flags, rows = segment.readable.astype("<u4").tobytes(), segment.rows.astype("<f4").tobytes()
+    body = b"".join([shape, *segment.keys, flags, rows])
+    return CHECK.pack(MAGIC, zlib.crc32(body)) + body
+
+
+def _unpacked(mapped: np.memmap) -> Segment | None:
+    """None where the file cannot be one of ours. Its checksum is still to be compared."""
+    n, dim, seconds = SHAPE.unpack_from(mapped.data, CHECK.size)
+    start = CHECK.size + SHAPE.size
+    flags, rows = start + KEY * n, start + (KEY + 4) * n
+    if mapped[: len(MAGIC)].tobytes() != MAGIC or dim != DIM or mapped.size != rows + 4 * DIM * n:
+        return None
+    keys = mapped[start:flags].tobytes()
+    return Segment(
+        keys=[keys[at : at + KEY] for at in range(0, len(keys), KEY)],
+        rows=mapped[rows:].view("<f4").reshape(n, DIM),
+        readable=mapped[flags:rows].view("<u4") != 0,
+        seconds=seconds,
+    )
+
+
+def _joined(parts: Sequence[Segment]) -> Segment:
+    keys = [key for part in parts for key in part.keys]
+    return Segment(
+        keys=keys,
+        rows=np.concatenate([part.rows for part in parts]),
+        readable=np.concatenate([part.readable for part in parts]),
+        seconds=sum(part.seconds * len(part.keys) for part in parts) / len(keys),
+    )
