@@ -1,6 +1,6 @@
 """The autoscaler against KEDA's formula and a fixed number of workers, on the same traffic, in simulated seconds.
 
-`python -m tests.autoscaler.simulation 5` prints the README's table, over five days each. A worker takes START seconds
+`python -m tests.autoscaler.simulation 5` prints the table of docs/explanation/autoscaling.md, over five days each. A worker takes START seconds
 to start; it takes the oldest job that waits; one that is removed in the middle of a job has interrupted it, and the job
 goes on later where it was (its checkpoint).
 """
