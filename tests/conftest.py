@@ -17,9 +17,7 @@ import redis
 
 from services.client import stack
 from services.client.stack import Stack
-from services.contract.fleet import Worker
 from services.contract.model import ComputeDevice, ImageCounts, Receipt, Result
-from services.contract.preflight import DeviceReport
 from services.contract.recipe import Hyperparameters
 from services.contract.spec import JobSpec
 from services.process import embedded
@@ -27,6 +25,10 @@ from services.settings import Settings
 from services.store.leases import WorkerProfile
 from services.store.store import Store, open_store
 from tests.waiting import wait_until
+
+# What every lease, timeout and pause is multiplied by in the failure tests: a lease of six seconds keeps its sense.
+# The nightly run sets it to 1.
+TIME_SCALE = float(os.environ.get("TESTS_TIME_SCALE", "0.2"))
 
 
 @pytest.fixture(scope="session")
@@ -85,28 +87,6 @@ def raw(store: Store) -> Any:
 
 def profile(id: str = "worker-a", device: str = "cpu") -> WorkerProfile:
     return WorkerProfile(id, device, lambda spec: str(spec.weights))
-
-
-def worker(id: str, **changes: Any) -> Worker:
-    """One that reports itself idle."""
-    fields: dict[str, Any] = {
-        "device": "cpu",
-        "kind": "cpu",
-        "status": "idle",
-        "job": None,
-        "started_at": 0,
-        "seen_at": 0,
-        "host": "h",
-        "pid": 1,
-        "version": "0",
-        "preflight": [],
-    }
-    return Worker.model_validate({"id": id} | fields | changes)
-
-
-def passed(device: str = "cpu") -> DeviceReport:
-    """A preflight that found nothing wrong."""
-    return DeviceReport(device=device, model=device, ok=True, checks=[], precisions={"fp32": 1.0}, auto="fp32")
 
 
 def result(model: str = "ft:resnet18::x") -> Result:
@@ -221,8 +201,11 @@ def upload() -> Callable[..., httpx.Response]:
 
 @pytest.fixture(scope="session")
 def features_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Features that the session's tests share: each image goes through the backbone once."""
-    return tmp_path_factory.mktemp("features")
+    """Features that the session's tests share, in all of its processes: each image goes through the backbone once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "features"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

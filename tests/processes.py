@@ -1,6 +1,10 @@
 """Looking at other processes."""
 
+import re
+
 import psutil
+
+TRAINER = re.compile(r"(workers|gated)\.trainer")
 
 
 def started_by(pid: int) -> list[int]:
@@ -32,4 +36,4 @@ def child_of_this_test(module: str, port: int) -> psutil.Process:
 
 
 def trainers_of(pid: int) -> list[int]:
-    return [child for child in started_by(pid) if "workers.trainer" in arguments(child)]
+    return [child for child in started_by(pid) if TRAINER.search(arguments(child))]

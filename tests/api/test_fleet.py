@@ -15,7 +15,8 @@ from services.store import keys
 from services.store.autoscaling import KEPT
 from services.store.store import Store, open_store
 from services.store.workers import Drain
-from tests.conftest import profile, worker
+from tests.conftest import profile
+from tests.reports import worker
 
 Submit = Callable[..., httpx.Response]
 OnStore = Callable[[Callable[[Store], Awaitable[Any]]], Any]

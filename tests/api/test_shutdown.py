@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -38,7 +39,6 @@ def test_a_sigterm_with_many_open_streams_ends_within_five_seconds_and_none_lose
         file = api.post("/v1/files", data=form, files={"file": ("a.zip", zipped(shapes(2)))}).json()["id"]
         job = api.post("/v1/fine_tuning/jobs", json={"training_file": file}).json()["id"]
         writer = Writer(settings, job)
-        writer.claim()
         threads = [threading.Thread(target=listen, args=(number,)) for number in range(100)]
         for thread in threads:
             thread.start()
@@ -52,8 +52,9 @@ def test_a_sigterm_with_many_open_streams_ends_within_five_seconds_and_none_lose
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive()
-    writer.say("between")
-    writer.finish()
+    with closing(writer):
+        writer.say("between")
+        writer.finish()
     with running_api(settings.model_copy(update={"port": free_port()})) as api:
         for number in (0, 99):
             rest = messages(list(streamed(api, job, last[number])))

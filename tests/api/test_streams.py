@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import httpx
@@ -24,34 +25,26 @@ Submit = Callable[..., httpx.Response]
 
 
 class Writer:
-    """A worker's voice, without a worker."""
+    """A worker's voice, without a worker. It owns the job from the start."""
 
     def __init__(self, settings: Settings, job: str) -> None:
-        self._settings, self._job, self._batch = settings, job, 0
-
-    def claim(self) -> None:
-        asyncio.run(self._claim())
+        self._runner, self._opened, self._batch = asyncio.Runner(), AsyncExitStack(), 0
+        self._store = self._runner.run(self._opened.enter_async_context(open_store(settings)))
+        claim = self._runner.run(self._store.leases.claim(job, profile()))
+        assert claim is not None
+        self._claim = claim
 
     def say(self, *messages: str) -> None:
         self._batch += 1
-        asyncio.run(self._say([NewEvent(created_at=0, message=message) for message in messages]))
+        events = [NewEvent(created_at=0, message=message) for message in messages]
+        self._runner.run(self._store.events.emit(self._claim, Batch(self._batch, events)))
 
     def finish(self) -> None:
-        asyncio.run(self._finish())
+        self._runner.run(self._store.leases.finish(self._claim, result(), "finished", {}))
 
-    async def _claim(self) -> None:
-        async with open_store(self._settings) as store:
-            self._title = await store.leases.claim(self._job, profile())
-
-    async def _say(self, said: list[NewEvent]) -> None:
-        async with open_store(self._settings) as store:
-            assert self._title is not None
-            await store.events.emit(self._title, Batch(self._batch, said))
-
-    async def _finish(self) -> None:
-        async with open_store(self._settings) as store:
-            assert self._title is not None
-            await store.leases.finish(self._title, result(), "finished", {})
+    def close(self) -> None:
+        self._runner.run(self._opened.aclose())
+        self._runner.close()
 
 
 @pytest.fixture
@@ -60,10 +53,9 @@ def job(submit: Submit) -> str:
 
 
 @pytest.fixture
-def writer(settings: Settings, job: str) -> Writer:
-    voice = Writer(settings, job)
-    voice.claim()
-    return voice
+def writer(settings: Settings, job: str) -> Iterator[Writer]:
+    with closing(Writer(settings, job)) as voice:
+        yield voice
 
 
 def streamed(api: httpx.Client, job: str, last: str | None = None) -> Iterator[ServerSentEvent]:

@@ -1,8 +1,8 @@
 """The autoscaler against KEDA's formula and a fixed number of workers, on the same traffic, in simulated seconds.
 
-`python -m tests.autoscaler.simulation 5` prints the table of docs/explanation/autoscaling.md, over five days each. A worker takes START seconds
-to start; it takes the oldest job that waits; one that is removed in the middle of a job has interrupted it, and the job
-goes on later where it was (its checkpoint).
+`python -m tests.autoscaler.simulation 5` prints the table of docs/explanation/autoscaling.md, over five days each. A
+worker takes START seconds to start; it takes the oldest job that waits; one that is removed in the middle of a job has
+interrupted it, and the job goes on later where it was (its checkpoint).
 """
 
 import statistics
@@ -164,14 +164,18 @@ class Fixed:
 
 def simulated(traffic: Sequence[Arrival], policy: Policy) -> House:
     """Until all jobs have ended and, where the policy goes to zero, everything is gone; two days at most."""
-    house, arrivals = House(), deque(sorted(traffic, key=lambda job: job.at))
+    house, arrivals, busy_at = House(), deque(sorted(traffic, key=lambda job: job.at)), 0
     for now in range(2 * 86_400):
+        if now and not house.workers and not house.queue and arrivals and now < int(arrivals[0].at):
+            continue  # nobody is there, and nothing comes: no policy would do anything
         while arrivals and arrivals[0].at <= now:
             job = arrivals.popleft()
             house.queue.append(Work(job.at, job.seconds))
         policy.look(house, float(now))
         house.second(float(now))
-        if now > 86_400 and not arrivals and not house.queue and not house.running:
+        busy_at = now if house.workers else busy_at
+        ended = not arrivals and not house.queue and not house.running
+        if ended and (now > 86_400 or now > busy_at + 3600):  # an hour in which nobody came
             break
     return house
 

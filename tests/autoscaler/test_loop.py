@@ -35,8 +35,8 @@ def scaled(settings: Settings, autoscale: str, cooldown: float = 1.0) -> Setting
 
 
 @contextmanager
-def processes(settings: Settings) -> Iterator[Processes]:
-    provider = Processes(settings)
+def processes(settings: Settings, *, module: str = "tests.gated.worker") -> Iterator[Processes]:
+    provider = Processes(settings, module=module)
     try:
         yield provider
     finally:
@@ -99,7 +99,7 @@ async def test_a_worker_that_fails_its_preflight_is_no_worker_and_is_not_started
     store: Store, settings: Settings
 ) -> None:
     config = scaled(settings, f"{NO_SUCH_DEVICE}=0-1")
-    with processes(config) as provider:
+    with processes(config, module="workers.main") as provider:
         async with at_work(store, provider, config):
             await submitted(store, NO_SUCH_DEVICE)
             told = await eventually(lambda told: any("came to nothing" in d.reason for d in told.now), store)

@@ -1,22 +1,31 @@
 """Simulated days: bursts, slow tails, flapping; and the same traffic under KEDA's formula."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
 from services.autoscaler.decide import Rules
 from services.contract.fleet import Pool
 from tests.autoscaler.simulation import MOST, START, Fixed, Headway, House, Keda, simulated
-from tests.autoscaler.traffic import DAYS, Arrival, flapping, office_day, slow_tail
+from tests.autoscaler.traffic import DAYS, Arrival, slow_tail
 
 Draw = Callable[[int], list[Arrival]]
 
 
-@pytest.fixture(scope="module", params=[(kind, seed) for kind in DAYS for seed in (0, 1)], ids=str)
+SEEDS = [pytest.param((kind, 0), id=kind) for kind in DAYS]
+SEEDS += [pytest.param((kind, 1), id=f"{kind}, another", marks=pytest.mark.nightly) for kind in DAYS]
+
+
+@pytest.fixture(scope="module", params=SEEDS)
 def day(request: pytest.FixtureRequest) -> tuple[list[Arrival], House]:
     kind, seed = request.param
-    traffic = DAYS[kind](seed)
-    return traffic, simulated(traffic, Headway())
+    return DAYS[kind](seed), under_headway(kind, seed)
+
+
+@cache
+def under_headway(kind: str, seed: int) -> House:
+    return simulated(DAYS[kind](seed), Headway())
 
 
 def test_every_job_is_worked_on_and_none_is_interrupted(day: tuple[list[Arrival], House]) -> None:
@@ -46,7 +55,7 @@ def test_it_goes_to_zero_and_stays_there() -> None:
 
 
 def test_a_short_job_each_ninety_seconds_keeps_one_worker_and_starts_no_other() -> None:
-    house = simulated(flapping(0), Headway())
+    house = under_headway("flapping", 0)
     assert (house.started, house.most) == (1, 1)
 
 
@@ -57,8 +66,7 @@ def test_a_minimum_and_a_maximum_hold_all_day() -> None:
 
 
 def test_keda_interrupts_where_headway_does_not_and_headway_makes_nobody_wait_longer() -> None:
-    traffic = office_day(0)
-    ours, keda = simulated(traffic, Headway()), simulated(traffic, Keda(running=False))
+    ours, keda = under_headway("office", 0), simulated(DAYS["office"](0), Keda(running=False))
     assert keda.interrupted > 0 == ours.interrupted
     assert sum(ours.waits) < sum(keda.waits)
 

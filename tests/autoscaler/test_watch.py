@@ -4,7 +4,7 @@ from services.autoscaler.decide import WorkerState
 from services.autoscaler.providers import Condition, WorkerInstance
 from services.autoscaler.watch import Watch
 from services.contract.fleet import Worker
-from tests.conftest import worker
+from tests.reports import worker
 
 SILENCE = 180.0
 ASK_AGAIN = 10.0

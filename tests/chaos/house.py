@@ -21,7 +21,11 @@ from httpx_sse import ServerSentEvent, SSEError, connect_sse
 from services.process import embedded
 from services.settings import Settings
 from tests.chaos.line import Line
-from tests.conftest import free_port
+from tests.conftest import TIME_SCALE, free_port
+from tests.gated import nursery
+from tests.gated.gate import NAME as GATE
+from tests.gated.gate import Gate
+from tests.gated.nursery import NAME as NURSERY
 from tests.jobs import JOBS, look_if_up
 from tests.processes import alive, trainers_of
 from tests.waiting import wait_until
@@ -75,7 +79,7 @@ class Part:
 class House:
     """All parts; `with House.built(…) as house`."""
 
-    def __init__(self, folder: Path, cache: Path, log: Path, *, workers: int) -> None:
+    def __init__(self, folder: Path, cache: Path, log: Path, *, workers: int, time_scale: float, gated: bool) -> None:
         self.folder = folder
         self.socket = folder / "valkey.sock"
         (folder / "valkey").mkdir()
@@ -85,22 +89,29 @@ class House:
             weights="random:0",
             port=free_port(),
             spare_memory=0,  # its seconds of import would slow what is being killed
+            time_scale=time_scale,
         )
+        self.gate = Gate(folder / "gate")
+        self.nursery_socket = folder / "nursery.sock"
         self.timing = self.settings.timing
         self.store = Part("store", embedded.arguments(folder / "valkey", self.socket), os.environ, log / "store.log")
         names = ["api", "reaper", *(f"worker-{number}" for number in range(1, workers + 1))]
         self.lines = {name: Line(self.socket) for name in names}
         self.api = self._part("api", "services.api", log)
         self.reaper = self._part("reaper", "services.reaper", log)
-        self.workers = [self._part(name, "workers.main", log) for name in names[2:]]
+        self.nursery = self._part("nursery", "tests.gated.nursery", log, str(self.nursery_socket)) if gated else None
+        worker = "tests.gated.worker" if gated else "workers.main"
+        self.workers = [self._part(name, worker, log) for name in names[2:]]
         self.redis: Any = redis.Redis.from_url(f"unix://{self.socket}", decode_responses=True)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.port}", timeout=30)
 
     @classmethod
     @contextmanager
-    def built(cls, cache: Path, log: Path, *, workers: int = 2) -> Iterator["House"]:
+    def built(
+        cls, cache: Path, log: Path, *, workers: int = 2, time_scale: float = TIME_SCALE, gated: bool = True
+    ) -> Iterator["House"]:
         folder = Path(tempfile.mkdtemp(prefix="headway-chaos-"))  # a socket's path must be short
-        house = cls(folder, cache, log, workers=workers)
+        house = cls(folder, cache, log, workers=workers, time_scale=time_scale, gated=gated)
         try:
             house.heal()
             yield house
@@ -110,10 +121,12 @@ class House:
 
     @property
     def parts(self) -> list[Part]:
-        return [self.store, self.api, self.reaper, *self.workers]
+        forks = [self.nursery] if self.nursery else []
+        return [self.store, *forks, self.api, self.reaper, *self.workers]
 
     def heal(self) -> None:
-        """Everything runs and can reach everything."""
+        """Everything runs and can reach everything, and no gate stands."""
+        self.gate.open()
         for line in self.lines.values():
             line.mend()
         for part in self.parts:
@@ -138,8 +151,11 @@ class House:
     def line_of(self, part: Part) -> Line:
         return self.lines[part.name]
 
+    def trainers_of(self, worker: Part) -> list[int]:
+        return nursery.trainers_of(self.nursery_socket, worker.pid) if self.nursery else trainers_of(worker.pid)
+
     def trainers(self) -> list[int]:
-        return [pid for part in self.workers if part.is_alive for pid in trainers_of(part.pid)]
+        return [pid for part in self.workers if part.is_alive for pid in self.trainers_of(part)]
 
     def look(self, job: str) -> dict[str, Any]:
         return look_if_up(self.client, job)
@@ -184,10 +200,13 @@ class House:
 
     # --- within --------------------------------------------------------------------------------------------------
 
-    def _part(self, name: str, module: str, log: Path) -> Part:
-        settings = self.settings.model_copy(update={"redis_url": self.lines[name].url})
-        command = [sys.executable, "-m", module, "--tethered"]
-        return Part(name, command, settings.as_environment(), log / f"{name}.log")
+    def _part(self, name: str, module: str, log: Path, *arguments: str) -> Part:
+        line = self.lines.get(name)
+        settings = self.settings.model_copy(update={"redis_url": line.url if line else ""})
+        command = [sys.executable, "-m", module, *arguments, "--tethered"]
+        own = {GATE: str(self.gate.path), NURSERY: str(self.nursery_socket), "OPENBLAS_NUM_THREADS": "1"}
+        environment = settings.as_environment() | own
+        return Part(name, command, environment, log / f"{name}.log")
 
     def _working(self) -> set[int]:
         with contextlib.suppress(httpx.TransportError):

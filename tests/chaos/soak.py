@@ -391,7 +391,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with console.status("building the house"):
-            house = stack.enter_context(House.built(cache, log))
+            house = stack.enter_context(House.built(cache, log, time_scale=1.0, gated=False))
         soak = Soak(house, asked.seed)
         found = soak.run(asked.minutes, console)
     report = {"minutes": asked.minutes, "seed": asked.seed, "jobs": len(soak.submissions), "ends": soak.ends}

@@ -14,7 +14,7 @@ from tests.chaos.line import Mode
 from tests.chaos.verdict import reasons
 from tests.conftest import running_valkey
 from tests.jobs import JOBS
-from tests.processes import alive, trainers_of
+from tests.processes import alive
 from tests.waiting import wait_until
 
 
@@ -41,7 +41,7 @@ def _restarted(house: House, submit: Submit, how: signal.Signals) -> str:
     return submit(steps=0)
 
 
-def test_a_redis_that_is_gone_for_a_minute_costs_an_attempt_and_a_line_in_each_log(
+def test_a_redis_that_is_gone_for_two_leases_costs_an_attempt_and_a_line_in_each_log(
     house: House, submit: Submit, holds: Holds
 ) -> None:
     job = submit()
@@ -51,8 +51,8 @@ def test_a_redis_that_is_gone_for_a_minute_costs_an_attempt_and_a_line_in_each_l
     with pytest.raises(httpx.HTTPStatusError, match="503"):
         house.client.get(f"{JOBS}/{job}").raise_for_status()
     gone_at = time.monotonic()
-    wait_until(lambda: not any(map(alive, trainers)), seconds=30)  # before the lease ends
-    wait_until(lambda: time.monotonic() - gone_at > 60, seconds=60)
+    wait_until(lambda: not any(map(alive, trainers)), seconds=house.timing.lease)  # before the lease ends
+    wait_until(lambda: time.monotonic() - gone_at > 2 * house.timing.lease, seconds=90)
     house.store.start()
     assert reasons(holds(job)) == ["worker_lost", "succeeded"]
     for part in (house.api, house.reaper, *house.workers):
@@ -74,7 +74,7 @@ def test_a_worker_cut_off_for_less_than_its_lease_keeps_its_job(
     line = house.line_of(house.worker_of(job))
     line.cut(how)
     cut_at = time.monotonic()
-    wait_until(lambda: time.monotonic() - cut_at > 8)
+    wait_until(lambda: time.monotonic() - cut_at > house.timing.lease / 4)
     line.mend()
     assert reasons(holds(job)) == ["succeeded"]
 
@@ -95,6 +95,8 @@ def test_a_trainer_that_ends_while_nobody_can_hear_it_is_repeated_not_blamed(
 ) -> None:
     job = submit()
     cut_at = time.monotonic()
+    house.line_of(house.worker_of(job)).cut(Mode.REFUSED)
+    house.gate.open()
     cut_off = _cut_off_until_its_trainer_ends(house, job, Mode.REFUSED)
     wait_until(lambda: time.monotonic() - cut_at > house.timing.attempt_patience + 2, seconds=30)
     house.line_of(cut_off).mend()
@@ -105,7 +107,7 @@ def test_a_trainer_that_ends_while_nobody_can_hear_it_is_repeated_not_blamed(
 
 def _cut_off_until_its_trainer_ends(house: House, job: str, how: Mode) -> Part:
     worker = house.worker_of(job)
-    trainers = trainers_of(worker.pid)
+    trainers = house.trainers_of(worker)
     house.line_of(worker).cut(how)
     wait_until(lambda: not any(map(alive, trainers)), seconds=30)
     return worker
@@ -120,7 +122,7 @@ def test_an_api_on_a_half_open_line_answers_503_and_finds_its_way_back(
     answers = [house.client.get(f"{JOBS}/{job}") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [503, 503]
     assert answers[0].headers["Retry-After"]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 5 * house.timing.socket
     house.line_of(house.api).mend()
     wait_until(house.is_ready, seconds=5)
     holds(job)

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import psutil
@@ -14,16 +15,17 @@ from services.contract.ids import new_id
 from services.settings import Settings
 from services.store.store import open_store
 from tests.api.test_streams import Writer
-from tests.conftest import free_port, running_api, spec
+from tests.conftest import TIME_SCALE, free_port, running_api, spec
 from tests.jobs import JOBS
 from tests.processes import child_of_this_test
 from tests.waiting import wait_until
 
 
 @pytest.fixture
-def api(settings: Settings) -> Iterator[httpx.Client]:
+def api(settings: Settings, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     """An API that has published no hint: Celery would hold connections of its own."""
-    with running_api(settings.model_copy(update={"port": free_port()})) as client:
+    scale = getattr(request, "param", 1.0)
+    with running_api(settings.model_copy(update={"port": free_port(), "time_scale": scale})) as client:
         yield client
 
 
@@ -41,10 +43,9 @@ def job(settings: Settings) -> str:
 
 
 @pytest.fixture
-def writer(settings: Settings, job: str) -> Writer:
-    voice = Writer(settings, job)
-    voice.claim()
-    return voice
+def writer(settings: Settings, job: str) -> Iterator[Writer]:
+    with closing(Writer(settings, job)) as voice:
+        yield voice
 
 
 @pytest.fixture
@@ -72,6 +73,7 @@ def is_read(valkey: "redis.Redis") -> bool:
     return any(client["cmd"] == "xread" and "b" in client["flags"] for client in valkey.client_list())
 
 
+@pytest.mark.nightly
 def test_a_thousand_streams_hear_all_over_two_connections_to_redis(
     api: httpx.Client, job: str, writer: Writer, valkey: "redis.Redis"
 ) -> None:
@@ -106,6 +108,8 @@ def test_a_thousand_streams_hear_all_over_two_connections_to_redis(
     assert all(said.count(b'"message":"hello"') == said.count(b'"message":"finished"') == 1 for said in heard)
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("api", [5.0], indirect=True, ids=["patient"])  # it must not cut them off meanwhile
 def test_readers_that_do_not_read_hold_no_memory_and_catch_up_with_a_gap(
     api: httpx.Client, job: str, writer: Writer
 ) -> None:
@@ -131,6 +135,7 @@ def test_readers_that_do_not_read_hold_no_memory_and_catch_up_with_a_gap(
         reader.close()
 
 
+@pytest.mark.parametrize("api", [TIME_SCALE], indirect=True, ids=[""])
 @pytest.mark.parametrize("how", ["hangs up", "takes nothing more"])
 def test_a_client_that_is_gone_is_noticed(
     api: httpx.Client, job: str, writer: Writer, valkey: "redis.Redis", how: str

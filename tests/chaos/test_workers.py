@@ -10,7 +10,7 @@ from tests.chaos.conftest import Holds, Submit
 from tests.chaos.house import House, Part
 from tests.chaos.verdict import LOST, reasons
 from tests.jobs import JOBS
-from tests.processes import alive, trainers_of
+from tests.processes import alive
 from tests.waiting import wait_until
 
 
@@ -40,7 +40,7 @@ def test_a_worker_that_shall_leave_after_its_job_finishes_it_takes_no_other_and_
 ) -> None:
     job = submit()
     leaving = house.worker_of(job)
-    (trainer,) = trainers_of(leaving.pid)
+    (trainer,) = house.trainers_of(leaving)
     os.kill(trainer, signal.SIGSTOP)  # the job goes on once its worker has said that it leaves
     ask_to_drain(house, leaving, after_job=True)
     wait_until(lambda: ("draining", job) in [(w["status"], w["job"]) for w in workers(house)])
@@ -67,7 +67,7 @@ def workers(house: House) -> list[dict[str, Any]]:
 def test_a_killed_worker_leaves_no_trainer_and_another_goes_on(house: House, submit: Submit, holds: Holds) -> None:
     job = submit()
     worker = house.worker_of(job)
-    (trainer,) = trainers_of(worker.pid)
+    (trainer,) = house.trainers_of(worker)
     worker.kill()
     wait_until(lambda: not alive(trainer), seconds=10)
     assert reasons(holds(job)) == ["worker_lost", "succeeded"]
@@ -85,7 +85,7 @@ def test_a_killed_trainer_is_started_again_from_its_checkpoint(house: House, sub
 def test_a_worker_that_was_stopped_beyond_its_lease_writes_no_more(house: House, submit: Submit, holds: Holds) -> None:
     job = submit()
     frozen = house.worker_of(job)
-    (trainer,) = trainers_of(frozen.pid)
+    (trainer,) = house.trainers_of(frozen)
     for pid in (frozen.pid, trainer):
         os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: house.look(job)["attempt"] == 2, seconds=45)

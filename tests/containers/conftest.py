@@ -1,15 +1,19 @@
 """A compose project, healed before each test; and what its jobs do when nothing happens to them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.chaos.conftest import ASKED, Holds, Submit
+from tests.chaos.conftest import Holds, Submit
 from tests.chaos.verdict import ENDS, Told, faults_of
 from tests.containers.project import Project
 from tests.drawing import shapes
 from tests.jobs import Upload, ended, look, look_if_up, submitted
 from tests.waiting import wait_until
+
+# Seconds of steps on a fast machine too, so that whatever is done to a job is done in the middle of it.
+ASKED: dict[str, Any] = {"n_epochs": 25_000, "batch_size": 4, "learning_rate": 1e-3}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,8 @@ from services.settings import Settings
 from services.store import keys
 from services.store.store import Store
 from services.store.workers import Drain
-from tests.conftest import profile, raw, spec, worker
+from tests.conftest import profile, raw, spec
+from tests.reports import worker
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,8 @@ from services.contract.transitions import Status
 from services.settings import Settings
 from services.store.store import Store
 from services.store.workers import Drain
-from tests.conftest import profile, spec, worker
+from tests.conftest import profile, spec
+from tests.reports import worker
 from workers.duty import Duty
 from workers.spare import start_trainer
 from workers.supervisor import supervise

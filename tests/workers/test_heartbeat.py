@@ -8,7 +8,7 @@ import pytest
 from services.contract.fleet import Worker
 from services.settings import Settings
 from services.store.store import Store
-from tests.conftest import passed
+from tests.reports import passed
 from workers.duty import Duty
 from workers.main import heartbeat
 from workers.worker import LocalWorker

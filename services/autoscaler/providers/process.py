@@ -13,8 +13,9 @@ from services.settings import Settings
 class Processes:
     name = "process"
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, *, module: str = "workers.main") -> None:
+        """`module` is what a worker runs."""
+        self._settings, self._module = settings, module
         self._logs = settings.data_dir.absolute() / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._workers: dict[str, tuple[str, Managed]] = {}
@@ -31,7 +32,7 @@ class Processes:
         environment = self._settings.model_copy(update={"device": kind}).as_environment()
         worker = Managed(
             name,
-            ["-m", "workers.main"],
+            ["-m", self._module],
             environment,
             self._logs / f"{name}.log",
             self._settings.timing,
