@@ -50,6 +50,7 @@ class Hyperparameters(Strict):
 
     learning_rate: LearningRate = BASE_LEARNING_RATE
     momentum: Momentum = 0.9
+    nesterov: bool = False
     weight_decay: WeightDecay = 0.0
     batch_size: BatchSize = 64
     n_epochs: Epochs = 10
@@ -220,6 +221,12 @@ class AskedRecipe(AskedHyperparameters, Recipe):
         for name in self.sweep.axes if self.sweep else {}:
             if name in given:
                 raise conflict(name, f"give {name} or sweep.{name}, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if any(trial.nesterov and not trial.momentum for trial in self.trials):
+            raise conflict("nesterov", "it looks ahead along the momentum: give a momentum above 0")
         return self
 
     def _forms(self) -> list[AskedHyperparameters]:

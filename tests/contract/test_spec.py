@@ -4,7 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from services.contract.asked import CreateJob
-from services.contract.recipe import Hyperparameters, Sweep
+from services.contract.job import Job
+from services.contract.model import Receipt
+from services.contract.recipe import AskedHyperparameters, Hyperparameters, Recipe, Sweep
+from services.contract.spec import JobSpec, TrainerSpec
 
 FILE = "file-00000000000000000000000000"
 
@@ -122,3 +125,28 @@ def test_a_sweep_that_is_no_grid_is_refused_and_says_why(body: dict[str, Any], p
     (error,) = refused.value.errors()
     assert error["ctx"]["param"] == param
     assert says in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"nesterov": True, "momentum": 0.0},
+        {"hyperparameters": {"nesterov": True}, "momentum": 0.0},
+        {"nesterov": True, "sweep": {"momentum": [0.0, 0.9]}},
+    ],
+)
+def test_nesterov_needs_momentum_in_every_trial(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as error:
+        asked(**body)
+    assert error.value.errors()[0]["ctx"]["param"] == "nesterov"
+    assert asked(nesterov=True).resolved().nesterov
+    assert not asked(nesterov=None).resolved().nesterov
+
+
+def test_a_hyperparameter_is_spelled_once_and_stands_in_every_form() -> None:
+    """Asked in all of its forms, resolved, kept, handed to a trainer, shown and receipted: all of it is one class."""
+    for kind in (JobSpec, TrainerSpec, Receipt):
+        assert kind.model_fields["hyperparameters"].annotation is Hyperparameters
+    assert Job.model_fields["resolved_hyperparameters"].annotation is Hyperparameters
+    assert issubclass(AskedHyperparameters, Hyperparameters)
+    assert all(issubclass(kind, Recipe) for kind in (CreateJob, JobSpec, TrainerSpec, Job, Receipt))

@@ -55,6 +55,7 @@ class HeadStack:
         self.bias_momentum = np.stack([momentum.bias for momentum in momenta])[:, None]
         self._gradient = np.empty_like(self.weight)
         self._momentum = _column(hp.momentum for hp in trials)  # (H, 1, 1)
+        self._nesterov = _column(hp.nesterov for hp in trials)  # (H, 1, 1), 1 or 0
         self._decay = _column(hp.weight_decay for hp in trials)  # (H, 1, 1)
 
     def __len__(self) -> int:
@@ -95,7 +96,11 @@ class HeadStack:
             gradient += self._decay * parameter
         momentum *= self._momentum
         momentum += gradient
-        np.multiply(momentum, rate, out=gradient)
+        if self._nesterov.any():  # Sutskever et al. 2013, as torch has it
+            step = np.where(self._nesterov, gradient + self._momentum * momentum, momentum)
+        else:
+            step = momentum
+        np.multiply(step, rate, out=gradient)
         parameter -= gradient
 
 

@@ -15,7 +15,11 @@ def reference_loop(
     head = nn.Linear(512, num_labels)
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
-        head.parameters(), lr=hp.learning_rate, momentum=hp.momentum, weight_decay=hp.weight_decay
+        head.parameters(),
+        lr=hp.learning_rate,
+        momentum=hp.momentum,
+        nesterov=hp.nesterov,
+        weight_decay=hp.weight_decay,
     )
     losses = []
     for _ in range(hp.n_epochs):

@@ -34,6 +34,7 @@ STABLE: list[dict[str, Any]] = [
     {"hyperparameters": {"learning_rate": 1e-3}, "feature_scaling": "none"},
     {"hyperparameters": {}, "feature_scaling": "standard"},
     {"hyperparameters": {"weight_decay": 1e-2, "batch_size": 7, "n_epochs": 4}, "feature_scaling": "standard"},
+    {"hyperparameters": {"nesterov": True, "weight_decay": 1e-2}, "feature_scaling": "standard"},
 ]
 
 
@@ -223,13 +224,22 @@ def test_a_trial_that_diverges_leaves_the_others_alone(
 
 def test_a_stack_steps_its_heads_as_torch_steps_each() -> None:
     generator = torch.Generator().manual_seed(0)
-    trials = [Hyperparameters(learning_rate=0.1 / (i + 1), momentum=0.3 * i, weight_decay=0.01 * i) for i in range(3)]
+    trials = [
+        Hyperparameters(learning_rate=0.1 / (i + 1), momentum=0.3 * i, weight_decay=0.01 * i, nesterov=i == 2)
+        for i in range(3)
+    ]
     first = head.fresh(0, 7)
     state = fresh(first, trials, head.Scaler.none())
     stack = state.buckets[0].stack
     layers = [head.Head(stack.weight[i], stack.bias[i, 0]).copy().layer() for i in range(3)]
     optimizers = [
-        torch.optim.SGD(layer.parameters(), lr=hp.learning_rate, momentum=hp.momentum, weight_decay=hp.weight_decay)
+        torch.optim.SGD(
+            layer.parameters(),
+            lr=hp.learning_rate,
+            momentum=hp.momentum,
+            nesterov=hp.nesterov,
+            weight_decay=hp.weight_decay,
+        )
         for layer, hp in zip(layers, trials, strict=True)
     ]
     for _ in range(5):
