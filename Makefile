@@ -2,8 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Many tests wait for seconds that the design names: side by side they need cores to spare.
-JOBS ?= 0
+JOBS ?= 2
 MINUTES ?= 1
 SEED ?= 0
 # PyTorch's CPU-only builds are some 5 GB smaller: give the index that pytorch.org's "Get started" names for them.
@@ -11,7 +10,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.txt \
   $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help install up test containers lint format types bench chaos lock
+.PHONY: help install up test containers lint format types bench chaos docs lock
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,8 +20,8 @@ install: .venv/.dev ## a virtual environment with everything, tests and linters 
 up: .venv/.run ## run Headway here and train a first classifier (ARGS=--exit-after-sample, ARGS="--port 9000", …)
 	@$(BIN)/headway up --sample $(ARGS)
 
-test: .venv/.dev ## all tests that need no Docker (ARGS="-k sweep"; JOBS=4 where there are eight cores)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+test: .venv/.dev ## all tests that need no Docker and no night (ARGS="-k sweep"; JOBS=0 for one process)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 containers: .venv/.dev ## the tests of the images and of the compose stack: needs Docker with compose
 	@$(BIN)/python -m pytest -m containers tests/containers $(ARGS)
@@ -41,6 +40,9 @@ bench: .venv/.dev ## measure: interleaved runs, medians, hardware and versions
 
 chaos: .venv/.dev ## a soak: jobs in a house where something is always killed, cut or full (MINUTES=30 SEED=7)
 	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --seed $(SEED)
+
+docs: .venv/.dev ## write the pages that are made from code and from what was measured
+	@$(BIN)/python -m infra.settings_page && $(BIN)/python -m tests.benchmarks.page
 
 lock: .venv/.dev ## write requirements.txt anew, for every platform
 	@$(BIN)/python -m pip install -q uv && $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -25,41 +25,57 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", env_ignore_empty=True, frozen=True)
 
     data_dir: Path = Field(Path(".headway"), description="where everything lies that is not placed elsewhere")
-    files: str = Field("", description="where files and models lie: file:///…; data_dir/files if empty")
-    cache_dir: Path | None = Field(None, description="where features are kept; data_dir/cache if unset")
-
+    files: str = Field(
+        "", description="where files and models lie, as `file:///…`; `files` in the data folder if empty"
+    )
+    cache_dir: Path | None = Field(
+        None, description="where features are kept; `cache` in the data folder if unset. May be deleted at any time"
+    )
     cache_bytes: int = Field(
-        DEFAULT_CACHE_BYTES, ge=0, description="of features for each tenant, the least recently used go first"
+        DEFAULT_CACHE_BYTES, ge=0, description="of features for each tenant; the least recently used go first"
     )
 
-    redis_url: str = Field("", description="redis://host:6379/0; `headway up` starts an embedded store if empty")
+    redis_url: str = Field(
+        "",
+        description="`redis://host:6379/0`: a Redis ≥ 7 or Valkey of your own, append-only and `noeviction`, else it "
+        "is refused; `headway up` starts an embedded store if empty",
+    )
     redis_password: str | None = Field(None, description="of that Redis, where it does not stand in the URL")
-    redis_durable: Literal["check", "trusted"] = "check"
+    redis_durable: Literal["check", "trusted"] = Field(
+        "check", description="`trusted` where a provider persists in a way that INFO does not show"
+    )
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    api_keys_file: Path | None = Field(None, description="sha256 of each key with its tenant, a line of JSON each")
+    host: str = Field("127.0.0.1", description="what the API binds to; another than loopback only with keys, or `open`")
+    port: int = Field(8000, ge=1, le=65535, description="of the API")
+    api_keys_file: Path | None = Field(None, description="the keys' hashes with their tenants, a line of JSON each")
     open: bool = Field(False, description="without keys: whoever reaches the service may use it")
     hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")
-    max_upload_bytes: Annotated[int, Field(gt=0)] = 512 * 1024**2
+    max_upload_bytes: int = Field(512 * 1024**2, gt=0, description="of one upload; more is cut off with 413")
 
     weights: WeightsSource = Field(
-        DefaultWeights(), description='"default", "random:N", or the path of a resnet18 state dict'
+        DefaultWeights(),
+        description="`default` (torchvision's, trained on ImageNet), `random:N`, or the path of a resnet18's weights",
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="what a worker trains on: the best there is, or one",
+    )
     spare_memory: int = Field(2 * 1024**3, ge=0, description="bytes that a trainer kept ready may take; 0 for none")
     url: str = Field("http://127.0.0.1:8000", description="the service that the command talks to")
     api_key: str | None = Field(None, description="the key that the command sends")
 
-    autoscale: str = Field("cpu=0-4", description='workers at least and at most, by device kind: "cuda=0-1,cpu=0-2"')
-    autoscale_provider: Literal["process", "compose"] = "process"
-    autoscale_cooldown: Annotated[float, Field(ge=0)] = 60.0  # seconds without need until a worker is drained
-    autoscale_last_cooldown: Annotated[float, Field(ge=0)] = 180.0  # the same for the last one of its kind
+    autoscale: str = Field("cpu=0-4", description="workers at least and at most, by device kind: `cuda=0-1,cpu=0-2`")
+    autoscale_provider: Literal["process", "compose"] = Field(
+        "process", description="workers as processes of the autoscaler's machine, or as containers"
+    )
+    autoscale_cooldown: float = Field(60.0, ge=0, description="seconds without need until a worker is drained")
+    autoscale_last_cooldown: float = Field(180.0, ge=0, description="the same for the last one of its kind")
     compose_project: str = Field("headway", description="whose worker containers the compose provider adds and drains")
 
-    retention_days: Annotated[float, Field(gt=0)] = 30.0
+    retention_days: float = Field(30.0, gt=0, description="that an ended job is kept, with its model and checkpoints")
     alive_file: Path | None = Field(None, description="touched by what works: a container's health check looks at it")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of every process")
     time_scale: float = Field(1.0, gt=0, le=10, description="for tests: every lease, timeout and pause times this")
 
     @field_validator("files")

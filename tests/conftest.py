@@ -24,11 +24,57 @@ from services.process import embedded
 from services.settings import Settings
 from services.store.leases import WorkerProfile
 from services.store.store import Store, open_store
+from tests.budget import Budget, counted
 from tests.waiting import wait_until
 
 # What every lease, timeout and pause is multiplied by in the failure tests: a lease of six seconds keeps its sense.
 # The nightly run sets it to 1.
 TIME_SCALE = float(os.environ.get("TESTS_TIME_SCALE", "0.2"))
+
+
+# --- how tests are run ---------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--budget", action="store_true", help="fail where the tests cost more than tests/budget.py allows")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Budget(enforced=config.getoption("--budget")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    return (yield from counted(item, "setup"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    return (yield from counted(item, "call"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    return (yield from counted(item, "teardown"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares something dear runs in one process, and the longest of it begins."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_process_of(item)))
+    items.sort(key=lambda item: FIRST.index(_process_of(item)) if _process_of(item) in FIRST else len(FIRST))
+
+
+FIRST = ("the house", "the stack", "tests/client/test_stack.py", "tests/autoscaler/test_loop.py")
+
+
+def _process_of(item: pytest.Item) -> str:
+    names = getattr(item, "fixturenames", ())
+    return "the house" if "house" in names else "the stack" if "the_stack" in names else item.nodeid.split("::")[0]
+
+
+# --- what they speak to --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ class Place:
     runs: int
     device: str
     photos: int  # of a whole job
+    images: list[int]
 
     @property
     def fast(self) -> list[Precision]:

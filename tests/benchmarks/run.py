@@ -1,13 +1,12 @@
 """`make bench`: each part, whole jobs, and what a user waits for. Both sides of a ratio are measured in turns.
 
 make bench                                        all of it, n = 5: an hour on two slow cores
-make bench ARGS="--runs 3 --only forward,decoding --out bench.json"
+make bench ARGS="--runs 3 --only forward,decoding"
 make bench ARGS="--only images --images 300,3000,30000"
 make bench ARGS="--device cuda:0"
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -17,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -29,6 +27,8 @@ from rich.table import Table
 from services.client import stack
 from services.settings import Settings
 from tests.benchmarks import echo, jobs, parts
+from tests.benchmarks.bars import BARS
+from tests.benchmarks.page import Figure, Machine, Part, keep
 from tests.benchmarks.parts import Figures, note
 from tests.benchmarks.place import Place
 from tests.conftest import free_port, running_api, running_valkey
@@ -42,52 +42,30 @@ IMAGES = 20  # a job's, of each of two labels
 console = Console()
 
 
-class Bar(NamedTuple):
-    """What a figure should reach: at least, or at most where `most`."""
-
-    figure: str
-    floor: float
-    stretch: float
-    most: bool = False
-
-    def verdict(self, value: float) -> str:
-        def reaches(wanted: float) -> bool:
-            return value <= wanted if self.most else value >= wanted
-
-        return "stretch" if reaches(self.stretch) else "floor" if reaches(self.floor) else "missed"
-
-
-BARS = [
-    Bar("tutorial / cold job, 1 epochs", 1.5, 1.9),
-    Bar("tutorial / cold job, 10 epochs", 14, 18),
-    Bar("tutorial / cold job, 25 epochs", 33, 45),
-    Bar("tutorial / cold job, 10 epochs in bf16", 26, 36),
-    Bar("tutorial / job on known images, 25 epochs", 500, 3000),
-    Bar("pipeline / (decode and forward one after another)", 0.85, 0.95),
-    Bar("head step, plain / ours", 6, 10),
-    Bar("sweep of 16 / one job, cold", 1.15, 1.05, most=True),
-    Bar("sweep of 16 / one job, known images", 3, 2, most=True),
-    Bar("streaming, told / silent", 1.05, 1.02, most=True),
-    Bar("submit to first loss, known images, s", 1.0, 0.3, most=True),
-    Bar("submit to running / Celery's round trip", 2.0, 1.0, most=True),
-    Bar("API start, s", 1.0, 0.7, most=True),
-]
-
-
 def main() -> None:
     options = _options()
-    figures: Figures = {}
-    place = Place(options.runs, options.device, options.photos)
+    place = Place(options.runs, options.device, options.photos, options.images)
+    measured = []
     for measure in _measures(options):
-        console.print(f"[dim]{(measure.__doc__ or '').splitlines()[0]}[/]", highlight=False)
-        figures |= measure(place)
-    for count in options.images if not options.only or "images" in options.only else ():
-        figures |= jobs.images_grow(place, count)
-    summaries = {name: summary(values) for name, values in figures.items()}
-    report = {"hardware": hardware(options.device), "runs": options.runs, "figures": summaries}
-    show(report)
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+        about = (measure.__doc__ or "").splitlines()[0]
+        console.print(f"[dim]{about}[/]", highlight=False)
+        figures = {name: summary(values) for name, values in measure(place).items()}
+        command = _command(measure.__name__, options)
+        measured.append(Part(name=measure.__name__, about=about, command=command, figures=figures))
+    machine = hardware(options.device)
+    show(machine, measured)
+    keep(machine, measured)
+
+
+def _command(measure: str, options: argparse.Namespace) -> str:
+    given = {"device": "cpu", "runs": 5, "photos": 1024, "images": [300, 3000]}
+    more = [f"--{name} {_said(options, name)}" for name, usual in given.items() if getattr(options, name) != usual]
+    return f'make bench ARGS="{" ".join([f"--only {measure}", *more])}"'
+
+
+def _said(options: argparse.Namespace, name: str) -> str:
+    value = getattr(options, name)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def api_cost(place: Place) -> Figures:
@@ -174,6 +152,14 @@ def _millis(id: str) -> int:
     return int(id.split("-")[0])
 
 
+def images(place: Place) -> Figures:
+    """Small drawn images, cold and known, as their number grows: seconds, and the trainer's memory at its most."""
+    found: Figures = {}
+    for count in place.images:
+        found |= jobs.images_grow(place, count)
+    return found
+
+
 def from_up_to_first_loss(place: Place) -> Figures:
     """`headway up --sample` on an empty data folder: from the command to the first loss of the sample."""
     seconds = [_timed_up(place.device) for _ in range(place.runs)]
@@ -198,20 +184,20 @@ def _timed_up(device: str) -> float:
 # --- the report ----------------------------------------------------------------------------------------------------
 
 
-def summary(values: list[float]) -> dict[str, Any]:
-    return {"n": len(values), "median": statistics.median(values), "min": min(values), "max": max(values)}
+def summary(values: list[float]) -> Figure:
+    return Figure(n=len(values), median=statistics.median(values), min=min(values), max=max(values))
 
 
-def hardware(device: str = "cpu") -> dict[str, Any]:
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": describe(device),
-    }
+def hardware(device: str = "cpu") -> Machine:
+    return Machine(
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_gb=round(psutil.virtual_memory().total / 1e9),
+        system=platform.platform(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        device=describe(device),
+    )
 
 
 def _processor() -> str:
@@ -222,18 +208,13 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def show(report: dict[str, Any]) -> None:
-    console.print(" · ".join(f"{key} {value}" for key, value in report["hardware"].items()), highlight=False)
-    table = Table("figure", "n", "median", "min", "max")
-    for name, figure in report["figures"].items():
-        table.add_row(name, str(figure["n"]), *(f"{figure[key]:.3g}" for key in ("median", "min", "max")))
+def show(machine: Machine, parts: list[Part]) -> None:
+    console.print(" · ".join(f"{key} {value}" for key, value in machine), highlight=False)
+    table = Table("figure", "n", "median", "min", "max", "bar")
+    for name, of in ((name, figure) for part in parts for name, figure in part.figures.items()):
+        bar = next((bar.verdict(of.median) for bar in BARS if bar.figure == name), "")
+        table.add_row(name, str(of.n), *(f"{value:.3g}" for value in (of.median, of.min, of.max)), bar)
     console.print(table)
-    bars = Table("bar", "median", "floor", "stretch", "reached")
-    for bar in BARS:
-        if figure := report["figures"].get(bar.figure):
-            reached = bar.verdict(figure["median"])
-            bars.add_row(bar.figure, f"{figure['median']:.3g}", f"{bar.floor:g}", f"{bar.stretch:g}", reached)
-    console.print(bars)
 
 
 def _measures(options: argparse.Namespace) -> list[Callable[[Place], Figures]]:
@@ -252,6 +233,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     api_cost,
     first_loss,
     from_up_to_first_loss,
+    images,
 ]
 
 
@@ -261,11 +243,10 @@ def _options() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", type=listed, default=[], help=", ".join(m.__name__ for m in MEASURES) + ", images")
+    parser.add_argument("--only", type=listed, default=[], help=", ".join(m.__name__ for m in MEASURES))
     parser.add_argument("--images", type=lambda text: [int(count) for count in listed(text)], default=[300, 3000])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--photos", type=int, default=1024, help="images of a whole job")
-    parser.add_argument("--out", type=Path, help="keep the figures as JSON")
     return parser.parse_args()
 
 

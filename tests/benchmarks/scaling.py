@@ -49,7 +49,7 @@ def timed(project: Project, file: str) -> tuple[float, float, float]:
 
 
 def show(figures: dict[str, list[float]]) -> None:
-    console.print(" · ".join(f"{key} {value}" for key, value in hardware().items()), highlight=False)
+    console.print(" · ".join(f"{key} {value}" for key, value in hardware()), highlight=False)
     table = Table("seconds", "n", "p50", "p95", "min", "max")
     for name, values in figures.items():
         p95 = sorted(values)[min(len(values) - 1, round(0.95 * len(values)))]

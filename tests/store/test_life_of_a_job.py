@@ -276,6 +276,16 @@ async def test_a_paused_job_leaves_the_line_and_comes_back_to_its_place(store: S
     assert [await _claimed_id(store) for _ in range(2)] == [first, second]
 
 
+async def test_a_wish_on_a_job_that_is_gone_meets_nobody(store: Store) -> None:
+    assert await store.jobs.request(new_id("ftjob"), Action.CANCEL) is None
+
+
+async def test_what_nobody_counts_is_refused(store: Store) -> None:
+    claim = await claimed(store)
+    with pytest.raises(ResponseError, match="nobody counts sheep"):
+        await store.events.emit(claim, Batch(1, counts={"sheep": 1}))  # type: ignore[dict-item]
+
+
 # --- bounds --------------------------------------------------------------------------------------------------------
 
 

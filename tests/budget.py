@@ -1,0 +1,92 @@
+"""What tests cost: processor seconds by group, held to a budget, so that the suite stays as quick as it is.
+
+Counted are a test's own process and the processes that it waited for, in seconds of a core that adds ten million
+integers in one. A test over LONG must be marked `slow`; a group over its budget makes room for a new proof by moving an
+old one, to a cheaper place or to the nightly run. `make test ARGS=--budget` fails where either is not so.
+"""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+LONG = 5.0
+COST = "processor seconds of "
+BUDGETS = {
+    "api": 60.0,
+    "autoscaler": 120.0,
+    "chaos": 150.0,
+    "client": 150.0,
+    "contract": 10.0,
+    "datasets": 15.0,
+    "e2e": 150.0,
+    "store": 60.0,
+    "workers": 200.0,
+    "the rest": 30.0,
+}
+
+
+def spent() -> float:
+    """Processor seconds of this process, and of those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def pace() -> float:
+    """Processor seconds that this core takes to add ten million integers."""
+    began, total = time.process_time(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.process_time() - began
+
+
+def group_of(nodeid: str) -> str:
+    folder = nodeid.split("/")[1]
+    return folder if folder in BUDGETS else "the rest"
+
+
+@dataclass
+class Budget:
+    """A plugin of the process that reports, whichever ran a test."""
+
+    enforced: bool
+    groups: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calls: dict[str, float] = field(default_factory=dict)  # of tests that are not marked slow
+    unit: float = 1.0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        cost = dict(report.user_properties).get(COST + report.when)
+        if isinstance(cost, float):
+            self.groups[group_of(report.nodeid)] += cost
+            if report.when == "call" and "slow" not in report.keywords:
+                self.calls[report.nodeid] = cost
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.unit = pace()
+        if self.enforced and self._broken() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section(f"processor seconds; this core adds ten million integers in {self.unit:.2f}")
+        for group, seconds in sorted(self.groups.items(), key=lambda entry: -entry[1]):
+            terminalreporter.write_line(f"{seconds / self.unit:8.1f} of {BUDGETS[group]:g}  {group}")
+        for sentence in self._broken():
+            terminalreporter.write_line(sentence, red=True)
+
+    def _broken(self) -> list[str]:
+        over = [f"{group} is over its budget" for group, s in self.groups.items() if s / self.unit > BUDGETS[group]]
+        long = {test: seconds / self.unit for test, seconds in self.calls.items() if seconds / self.unit > LONG}
+        return over + [f"{test} takes {cost:.1f}: make it cheaper, or mark it slow" for test, cost in long.items()]
+
+
+def counted(item: pytest.Item, when: str) -> Iterator[None]:
+    """Around a test's phase, in the process that runs it."""
+    began = spent()
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append((COST + when, spent() - began))

@@ -1,0 +1,45 @@
+"""The pages: links lead somewhere, the front door is a page long, and what is written from code is as the code is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra import settings_page
+from services.settings import Settings
+from tests.benchmarks import page
+
+ROOT = Path(__file__).parents[1]
+PAGES = [path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "infra").rglob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = HEADING.findall(path.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for link in LINK.findall(path.read_text()):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_the_page_of_settings_is_theirs() -> None:
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run `make docs`"
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_page_of_figures_is_what_was_measured() -> None:
+    assert page.PAGE.read_text() == page.page(), "run `make docs`"
