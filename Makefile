@@ -21,7 +21,7 @@ up: .venv/.run ## run Headway here and train a first classifier (ARGS=--exit-aft
 	@$(BIN)/headway up --sample $(ARGS)
 
 test: .venv/.dev ## all tests that need no Docker and no night (ARGS="-k sweep"; JOBS=0 for one process)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 containers: .venv/.dev ## the tests of the images and of the compose stack: needs Docker with compose
 	@$(BIN)/python -m pytest -m containers tests/containers $(ARGS)

@@ -55,7 +55,7 @@ class Budget:
     enforced: bool
     groups: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     calls: dict[str, float] = field(default_factory=dict)  # of tests that are not marked slow
-    unit: float = 1.0
+    unit: float = field(default_factory=pace)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         cost = dict(report.user_properties).get(COST + report.when)
@@ -66,7 +66,7 @@ class Budget:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        self.unit = pace()
+        self.unit = (self.unit + pace()) / 2  # a machine that others use is not always as fast
         if self.enforced and self._broken() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

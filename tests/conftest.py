@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from services.client import stack
 from services.client.stack import Stack
@@ -25,6 +26,8 @@ from services.settings import Settings
 from services.store.leases import WorkerProfile
 from services.store.store import Store, open_store
 from tests.budget import Budget, counted
+from tests.gated.gate import NAME as GATE
+from tests.gated.nursery import NAME as NURSERY
 from tests.waiting import wait_until
 
 # What every lease, timeout and pause is multiplied by in the failure tests: a lease of six seconds keeps its sense.
@@ -60,18 +63,29 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares something dear runs in one process, and the longest of it begins."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_process_of(item)))
-    items.sort(key=lambda item: FIRST.index(_process_of(item)) if _process_of(item) in FIRST else len(FIRST))
+    """The longest begins."""
+    items.sort(key=lambda item: FIRST.index(of) if (of := process_of(item.nodeid)) in FIRST else len(FIRST))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """What shares something dear runs in one process. (xdist's own marks do not reach pytest 9.2.)"""
+
+    class ByProcess(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return process_of(nodeid)
+
+    return ByProcess(config, log)
 
 
 FIRST = ("the house", "the stack", "tests/client/test_stack.py", "tests/autoscaler/test_loop.py")
 
 
-def _process_of(item: pytest.Item) -> str:
-    names = getattr(item, "fixturenames", ())
-    return "the house" if "house" in names else "the stack" if "the_stack" in names else item.nodeid.split("::")[0]
+def process_of(nodeid: str) -> str:
+    """By a test's file: those of one house or one stack are one."""
+    file = nodeid.split("::")[0]
+    if file.startswith("tests/chaos/") and file != "tests/chaos/test_streams.py":
+        return "the house"
+    return "the stack" if file.startswith(("tests/e2e/", "tests/client/test_command.py")) else file
 
 
 # --- what they speak to --------------------------------------------------------------------------------------------
@@ -117,7 +131,7 @@ def redis_url(valkey_url: str) -> str:
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, redis_url=redis_url, weights="random:0")
+    return Settings(data_dir=tmp_path, redis_url=redis_url, weights="random:0", spare_memory=0)
 
 
 @pytest.fixture
@@ -255,12 +269,32 @@ def features_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def the_stack(features_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything, as `headway up` runs it, with two workers."""
+def nursery(short_folder: Path) -> Iterator[Path]:
+    """From here on, workers of `tests.gated.worker` that are started have their trainers of one nursery; no gate."""
+    path = short_folder / "nursery.sock"
+    given = {NURSERY: str(path), GATE: str(short_folder / "gate"), "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "tests.gated.nursery", str(path)], env=os.environ | given)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        wait_until(path.exists)
+        yield path
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def the_stack(nursery: Path, features_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything, as `headway up` runs it, with two workers. Their trainers are forked from one that has torch, and
+    their preflight is taken as passed: client/test_stack.py has both for real."""
     config = Settings(
-        data_dir=tmp_path_factory.mktemp("stack"), cache_dir=features_dir, weights="random:0", port=free_port()
+        data_dir=tmp_path_factory.mktemp("stack"),
+        cache_dir=features_dir,
+        weights="random:0",
+        port=free_port(),
+        spare_memory=0,
     )
-    with stack.running(config, workers=2) as running:
+    with stack.running(config, workers=2, worker="tests.gated.worker") as running:
         with httpx.Client(base_url=running.url) as client:
             wait_until(lambda: len(client.get("/v1/workers").json()["data"]) == 2, seconds=120)
         yield running

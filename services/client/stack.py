@@ -60,9 +60,17 @@ class Stack:
 
 @contextmanager
 def running(
-    settings: Settings, *, workers: int, autoscaler: bool = False, say: Callable[[str], None] = print
+    settings: Settings,
+    *,
+    workers: int,
+    autoscaler: bool = False,
+    say: Callable[[str], None] = print,
+    worker: str = "workers.main",
 ) -> Iterator[Stack]:
-    """The whole stack, ready to serve; stopped in the reverse order: autoscaler, workers, reaper, API, store."""
+    """The whole stack, ready to serve; stopped in the reverse order: autoscaler, workers, reaper, API, store.
+
+    `worker` is the module that a worker runs.
+    """
     refusal = settings.refusal_to_serve()
     if refusal is not None:
         raise StackError(refusal)
@@ -78,7 +86,7 @@ def running(
         _start(stack, stop, "api", "services.api", stop_within=timing.api_stop)
         _start(stack, stop, "reaper", "services.reaper", stop_within=timing.reaper_stop)
         for number in range(1, workers + 1):
-            _start(stack, stop, f"worker-{number}", "workers.main", stop_within=timing.worker_stop, may_drain=True)
+            _start(stack, stop, f"worker-{number}", worker, stop_within=timing.worker_stop, may_drain=True)
         if autoscaler:
             _start(stack, stop, "autoscaler", "services.autoscaler", stop_within=timing.autoscaler_stop)
         _wait_until_ready(stack)

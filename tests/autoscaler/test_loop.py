@@ -171,10 +171,10 @@ def autoscaler(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 async def test_workers_that_are_processes_of_its_own_end_with_it(
     store: Store, settings: Settings, signum: signal.Signals
 ) -> None:
-    with autoscaler(scaled(settings, "cpu=2-2")) as process:
-        await eventually(lambda told: told.now != [] and told.now[0].idle == 2, store)
+    with autoscaler(scaled(settings, "cpu=1-1")) as process:
+        await eventually(lambda told: told.now != [] and told.now[0].idle == 1, store)
         workers = [pid for pid in started_by(process.pid) if "workers.main" in arguments(pid)]
-        assert len(workers) == 2
+        assert len(workers) == 1
         os.kill(process.pid, signum)
         assert process.wait(20) == (0 if signum is signal.SIGTERM else -signum)
     wait_until(lambda: not any(alive(pid) for pid in workers), seconds=15)

@@ -32,7 +32,8 @@ def headway(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
 @contextmanager
 def up(data: Path, port: int, *more: str, workers: int = 0) -> Iterator["subprocess.Popen[str]"]:
     command = [*HEADWAY, "up", "--port", str(port), "--data-dir", str(data), "--workers", str(workers), *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = os.environ | {"HEADWAY_SPARE_MEMORY": "0"}  # no test of a spare
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield process
     finally:
@@ -47,6 +48,7 @@ def serving(port: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_with_autoscale_a_worker_comes_with_the_first_job_and_all_ends_with_ctrl_c(
     tmp_path: Path, upload: Upload
 ) -> None:
@@ -59,6 +61,10 @@ def test_with_autoscale_a_worker_comes_with_the_first_job_and_all_ends_with_ctrl
         assert client.get("/v1/workers").json()["data"] == []
         job = submitted(client, upload, shapes(3), weights="random:0", n_epochs=1)
         assert ended(client, job)["status"] == "succeeded"
+        (worker,) = client.get("/v1/workers").json()["data"]
+        assert worker["kind"] == worker["device"].split(":")[0]
+        assert worker["preflight"][-1]["ok"]
+        assert len(worker["preflight"][-1]["checks"]) == 4
         assert [d["reason"] for d in client.get("/v1/autoscaler").json()["decisions"]] == [
             "1 job waiting, 0 workers: start 1"
         ]
@@ -204,6 +210,7 @@ def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
     assert "Valkey is now ready to exit, bye bye" in log
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Path) -> None:
     port = free_port()
     with up(tmp_path, port, "--exit-after-sample", workers=1) as process:
@@ -219,6 +226,7 @@ def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Pa
     assert "The worker-1 was killed (Killed) and is started again" in output
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_drained_ends_and_the_rest_goes_on(tmp_path: Path) -> None:
     port = free_port()
     with up(tmp_path, port, workers=1) as process:

@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,10 @@ from httpx_sse import connect_sse
 from safetensors.torch import load
 from torchvision.models import resnet18
 
+from services.client import stack
 from services.client.stack import Stack
+from services.settings import Settings
+from tests.conftest import free_port
 from tests.drawing import shapes, zipped
 from tests.jobs import JOBS, Upload, ended, final_events, running_long, submitted, train_loss
 from tests.waiting import wait_until
@@ -157,15 +161,6 @@ def test_unreadable_images_are_a_warning_and_too_many_a_failure(service: httpx.C
     assert ended(service, job)["error"]["code"] == "data_unreadable"
 
 
-def test_workers_report_their_device_and_their_preflight(service: httpx.Client) -> None:
-    workers = service.get("/v1/workers").json()["data"]
-    assert len(workers) == 2
-    for worker in workers:
-        assert worker["kind"] == worker["device"].split(":")[0]
-        assert worker["preflight"][-1]["ok"]
-        assert len(worker["preflight"][-1]["checks"]) == 4
-
-
 def test_a_sweep_shows_every_trial_and_is_its_best_job_alone(service: httpx.Client, upload: Upload) -> None:
     sweep = {"learning_rate": [1e-4, 1e-2], "momentum": [0.0, 0.9]}
     common = {"n_epochs": 10, "batch_size": 4, "feature_scaling": "standard", "precision": "fp32"}
@@ -217,5 +212,23 @@ def test_the_precision_is_resolved_by_the_first_claim_and_stands_in_the_job(
 ) -> None:
     (report,) = service.get("/v1/workers").json()["data"][0]["preflight"]
     jobs = {asked: submitted(service, upload, shapes(4), n_epochs=1, precision=asked) for asked in ("auto", "bf16")}
-    assert ended(service, jobs["auto"])["precision"] == report["auto"]
-    assert ended(service, jobs["bf16"])["precision"] == "bf16"
+    assert ended(service, jobs["auto"])["precision"] == report["auto"] == "fp32"
+    refused = ended(service, jobs["bf16"])["error"]  # which did not pass its check there
+    assert refused["code"] == "device_unavailable"
+    assert "ask for one of fp32" in refused["message"]
+
+
+@pytest.mark.nightly
+def test_a_precision_that_passed_its_check_can_be_asked_for(whole_service: httpx.Client, upload: Upload) -> None:
+    (report,) = wait_until(lambda: whole_service.get("/v1/workers").json()["data"], seconds=120)[0]["preflight"]
+    assert report["precisions"].keys() == {"fp32", "bf16", "fp16"}
+    job = submitted(whole_service, upload, shapes(4), n_epochs=1, precision="bf16")
+    assert ended(whole_service, job)["precision"] == "bf16"
+
+
+@pytest.fixture
+def whole_service(features_dir: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    """Everything, with a worker as it is."""
+    config = Settings(data_dir=tmp_path, cache_dir=features_dir, weights="random:0", port=free_port(), spare_memory=0)
+    with stack.running(config, workers=1) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+        yield client

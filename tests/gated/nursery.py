@@ -15,7 +15,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 NAME = "TESTS_NURSERY"  # the environment variable that leads to the socket
 
@@ -54,13 +54,19 @@ class ForkedTrainer:
         os.kill(self.pid, signal.SIGKILL)
 
     def _listen(self) -> None:
-        self.returncode = int(self._said.readline() or -signal.SIGKILL)
+        with self._line, self._said:
+            self.returncode = int(self._said.readline() or -signal.SIGKILL)
         self._ended.set()
 
 
 def _pipe() -> tuple[BinaryIO, BinaryIO]:
     read, write = os.pipe()
     return os.fdopen(read, "rb"), os.fdopen(write, "wb")
+
+
+def forked(nursery: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    """A trainer, started; its arguments are always those of a tethered one."""
+    return cast("subprocess.Popen[bytes]", ForkedTrainer(nursery))
 
 
 class Nursery:

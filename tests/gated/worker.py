@@ -5,23 +5,17 @@ What preflight finds has tests of its own; here it would cost each start some te
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from subprocess import Popen
-from typing import cast
 
 from services.process import tether
-from tests.gated.nursery import NAME, ForkedTrainer
+from tests.gated.nursery import NAME, forked
 from tests.reports import passed
 from workers import main, spare
 
-
-def forked(*arguments: str) -> "Popen[bytes]":
-    return cast("Popen[bytes]", ForkedTrainer(Path(os.environ[NAME])))
-
-
 main.check_devices = lambda device: [passed()]
 if NAME in os.environ:
-    spare.start_trainer = forked
+    spare.start_trainer = partial(forked, Path(os.environ[NAME]))
 
 if __name__ == "__main__":
     tether.hold_if_asked()

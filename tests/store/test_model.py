@@ -220,13 +220,15 @@ class Life(RuleBasedStateMachine):
             assert [point.step for point in self._run(self.store.events.points(id))] == model.steps
 
 
-@pytest.mark.timeout(240)
-def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_table(valkey_url: str) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("lives", [20, pytest.param(200, marks=pytest.mark.nightly)])
+def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_table(valkey_url: str, lives: int) -> None:
     global URL
     URL = valkey_url
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=lives, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -16,13 +16,21 @@ from tests.jobs import Upload
 from tests.trainers import PREPARED, attempted, indexed, spec_of
 from workers.vision.backbone import Backbone
 from workers.vision.device import candidates
+from workers.vision.pipeline import BATCH
 
 
 @pytest.fixture
 def quiet(tmp_path: Path, features_dir: Path) -> Iterator[Settings]:
     """A Valkey that nobody else talks to."""
     with running_valkey(tmp_path / "valkey.sock", tmp_path) as url:
-        yield Settings(data_dir=tmp_path, cache_dir=features_dir, redis_url=url, weights="random:0", port=free_port())
+        yield Settings(
+            data_dir=tmp_path,
+            cache_dir=features_dir,
+            redis_url=url,
+            weights="random:0",
+            port=free_port(),
+            spare_memory=0,
+        )
 
 
 @pytest.fixture
@@ -35,6 +43,12 @@ async def quiet_store(quiet: Settings) -> AsyncIterator[Store]:
 def file(quiet: Settings, upload: Upload) -> str:
     with running_api(quiet) as client:
         return str(upload(client, zipped(shapes(20, first=800))).json()["id"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_batches() -> None:
+    """In this process: few images are padded to less."""
+    BATCH["cpu"] = 8
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A job does not wait for connections: the worker has them."""
 
+from pathlib import Path
+
 import httpx
 import redis
 
@@ -10,8 +12,11 @@ from tests.jobs import Upload, ended, submitted
 from tests.waiting import wait_until
 
 
-def test_jobs_share_the_connections_of_their_worker(quiet: Settings, upload: Upload) -> None:
-    with stack.running(quiet, workers=1) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+def test_jobs_share_the_connections_of_their_worker(quiet: Settings, upload: Upload, nursery: Path) -> None:
+    with (
+        stack.running(quiet, workers=1, worker="tests.gated.worker") as running,
+        httpx.Client(base_url=running.url, timeout=60) as client,
+    ):
         wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=120)
         with redis.Redis.from_url(str(quiet.redis_url)) as store:
             opened = []

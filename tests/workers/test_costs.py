@@ -1,6 +1,8 @@
 """What a job costs Redis: counted, so that it cannot creep."""
 
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +12,16 @@ from services.contract.transitions import Status
 from services.settings import Settings
 from services.store.store import Store
 from tests.conftest import profile, spec
+from tests.gated.nursery import forked
 from workers.duty import Duty
-from workers.spare import start_trainer
-from workers.supervisor import supervise
+from workers.supervisor import StartTrainer, supervise
 
 pytestmark = pytest.mark.anyio
 
 HYPERPARAMETERS = {"n_epochs": 10, "batch_size": 4, "learning_rate": 1e-3}
 
 
-async def cost(store: Store, settings: Settings, **asked: Any) -> tuple[int, int]:
+async def cost(store: Store, settings: Settings, start: StartTrainer, **asked: Any) -> tuple[int, int]:
     """Commands, those of scripts too, and bytes sent, from a job's submission to its end; without the renewals, which
     are one script a second."""
     commands, sent = await _counted(store)
@@ -28,7 +30,7 @@ async def cost(store: Store, settings: Settings, **asked: Any) -> tuple[int, int
     await store.jobs.create(id, "local", spec(**asked))
     claim = await store.leases.claim_next(profile())
     assert claim is not None
-    await supervise(store, claim, settings, Duty(lambda: None), start_trainer)
+    await supervise(store, claim, settings, Duty(lambda: None), start)
     record = await store.jobs.get(id)
     assert record is not None
     assert record.status is Status.SUCCEEDED, record.reason
@@ -43,13 +45,16 @@ async def _counted(store: Store) -> tuple[int, int]:
 
 
 async def test_a_job_costs_a_bounded_number_of_commands_and_bytes(
-    quiet_store: Store, quiet: Settings, file: str
+    quiet_store: Store, quiet: Settings, file: str, nursery: Path
 ) -> None:
-    await cost(quiet_store, quiet, training_file=file)  # the features, and the scripts' own bytes
-    plain = await cost(quiet_store, quiet, training_file=file, hyperparameters=HYPERPARAMETERS)
-    longer = await cost(quiet_store, quiet, training_file=file, hyperparameters=HYPERPARAMETERS | {"n_epochs": 100})
+    start = partial(forked, nursery)
+    await cost(quiet_store, quiet, start, training_file=file)  # the features, and the scripts' own bytes
+    plain = await cost(quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS)
+    longer = await cost(
+        quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS | {"n_epochs": 100}
+    )
     sweep = {"learning_rate": [1e-4, 1e-3], "momentum": [0.0, 0.5]}
-    of_four = await cost(quiet_store, quiet, training_file=file, hyperparameters=HYPERPARAMETERS, sweep=sweep)
+    of_four = await cost(quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS, sweep=sweep)
     # Measured: 130 commands and 73 kB, 145 and 103 kB, 117 and 120 kB.
     assert plain[0] < 200
     assert plain[1] < 110_000

@@ -1,5 +1,8 @@
 """A worker that is told to drain takes no other job, whichever way it hears of it first."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from services.contract.ids import new_id
@@ -8,16 +11,16 @@ from services.settings import Settings
 from services.store.store import Store
 from services.store.workers import Drain
 from tests.conftest import profile, spec
+from tests.gated.nursery import forked
 from tests.reports import worker
 from workers.duty import Duty
-from workers.spare import start_trainer
 from workers.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_worker_that_a_renewal_tells_to_drain_leaves_after_the_job_that_it_hands_on(
-    quiet_store: Store, quiet: Settings, file: str
+    quiet_store: Store, quiet: Settings, file: str, nursery: Path
 ) -> None:
     """Its heartbeat, which hears the same within a second, is too late: the job is first in line by then."""
     me, duty = profile(), Duty(lambda: None)
@@ -28,7 +31,7 @@ async def test_a_worker_that_a_renewal_tells_to_drain_leaves_after_the_job_that_
     await quiet_store.jobs.create(id, "local", spec(training_file=file))
     claim = await quiet_store.leases.claim_next(me)
     assert claim is not None
-    await supervise(quiet_store, claim, quiet, duty, start_trainer)
+    await supervise(quiet_store, claim, quiet, duty, partial(forked, nursery))
     record = await quiet_store.jobs.get(id)
     assert record is not None
     assert record.status is Status.QUEUED

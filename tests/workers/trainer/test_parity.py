@@ -110,8 +110,8 @@ def test_the_whole_network_run_every_epoch_gives_the_same_losses_and_predictions
     trainer_spec: Callable[..., TrainerSpec],
     run_trainer: Callable[[TrainerSpec], list[Any]],
 ) -> None:
-    files = shapes(8)
-    hp = Hyperparameters(learning_rate=1e-3, n_epochs=2, batch_size=8)
+    files = shapes(4)
+    hp = Hyperparameters(learning_rate=1e-3, n_epochs=2, batch_size=4)
     spec = trainer_spec(archive(zipped(files)), split=0.0, hyperparameters=hp, seed=1)
     lines = run_trainer(spec)
     losses = [loss for line in lines if line.type == "metrics" for pack in line.steps for loss in pack.train_loss[0]]

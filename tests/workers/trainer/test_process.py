@@ -53,6 +53,7 @@ def stopped_at_the_first_metrics(spec: TrainerSpec) -> list[Any]:
     return [LINE.validate_json(line) for line in heard]
 
 
+@pytest.mark.slow
 def test_a_job_goes_from_images_to_a_model(archive: Archive, trainer_spec: MakeSpec) -> None:
     spec = trainer_spec(archive(zipped(shapes(10))), feature_scaling="standard", num_labels=3)
     lines = carried_out(spec)
@@ -70,6 +71,7 @@ def test_a_job_goes_from_images_to_a_model(archive: Archive, trainer_spec: MakeS
     assert sum(map(sum, evaluation.confusion)) == 4
 
 
+@pytest.mark.slow
 def test_a_sigterm_in_the_middle_is_a_checkpoint_and_the_curve_goes_on_from_it(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_sigterm_in_the_middle_is_a_checkpoint_and_the_curve_goes_on_from_it(
     assert dict(losses(first) + losses(resumed)) == pytest.approx(dict(losses(undisturbed)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stop_while_features_are_computed_keeps_those_that_are(archive: Archive, trainer_spec: MakeSpec) -> None:
     spec = trainer_spec(archive(zipped(shapes(60, first=200))))
     process = started(spec)

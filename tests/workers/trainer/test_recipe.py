@@ -85,7 +85,7 @@ def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:
     hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
-    spec = trainer_spec(archive(zipped(shapes(60, first=1000))), hyperparameters=hyperparameters)
+    spec = trainer_spec(archive(zipped(shapes(30, first=1000))), hyperparameters=hyperparameters)
     cold, warm = run_trainer(spec), run_trainer(spec)
     types = [line.type for line in cold]
     assert types.index("metrics") < types.index("features")
@@ -93,7 +93,7 @@ def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_
     assert percents == sorted(percents)
     assert losses(cold) == losses(warm)
     found = [next(line for line in lines if line.type == "features") for lines in (cold, warm)]
-    assert [(line.usage.hits, line.usage.misses) for line in found] == [(0, 120), (120, 0)]
+    assert [(line.usage.hits, line.usage.misses) for line in found] == [(0, 60), (60, 0)]
     assert found[0].usage.seconds_saved == 0 < found[1].usage.seconds_saved
 
 
@@ -101,7 +101,7 @@ def test_a_stop_while_it_learns_from_arriving_features_resumes_on_the_same_curve
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
 ) -> None:
     hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
-    training = archive(zipped(shapes(60, first=1100)))
+    training = archive(zipped(shapes(30, first=1100)))
     spec = trainer_spec(training, hyperparameters=hyperparameters, cache=str(tmp_path / "cold"))
     first = run_trainer(spec, stop_at="metrics")
     stop = next(line for line in reversed(first) if line.type == "checkpoint")

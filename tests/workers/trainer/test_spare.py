@@ -12,12 +12,13 @@ import psutil
 import pytest
 
 from services.contract.spec import ArchivePaths, TrainerSpec
-from services.contract.weights import RandomWeights, WeightsFile
+from services.contract.weights import WeightsFile
 from tests.drawing import shapes, zipped
 from tests.processes import alive, arguments
 from tests.trainers import MEMORY, PREPARED, carried_out, is_idle
 from tests.waiting import wait_until
 from workers.spare import Spare, start_trainer
+from workers.vision.backbone import Backbone
 from workers.vision.device import candidates
 
 
@@ -33,6 +34,7 @@ def lines_of(trainer: "subprocess.Popen[bytes]", spec: TrainerSpec) -> list[Any]
 
 
 @pytest.mark.parametrize("device", candidates())
+@pytest.mark.slow
 def test_a_spare_that_waited_trains_as_a_new_trainer_does(
     archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], device: str, tmp_path: Path
 ) -> None:
@@ -57,18 +59,18 @@ def test_a_spare_that_waited_trains_as_a_new_trainer_does(
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 def test_a_spare_that_was_prepared_for_other_weights_does_not_use_them(
     spare: Spare, archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec]
 ) -> None:
     spec = trainer_spec(archive(zipped(shapes(4, first=700))), weights="random:7", hyperparameters={"n_epochs": 1})
     spare.prepare()
-    other = lines_of(spare.take(), spec)[-1].receipt
-    assert other.weights == "random:7"
-    used = lines_of(spare.take(), spec.model_copy(update={"weights": RandomWeights(0)}))[-1].receipt
-    assert used.weights == "random:0"
-    assert used.weights_sha256 != other.weights_sha256
+    receipt = lines_of(spare.take(), spec)[-1].receipt
+    assert receipt.weights == "random:7"
+    assert receipt.weights_sha256 == Backbone(spec.prepared).sha256 != Backbone(PREPARED).sha256
 
 
+@pytest.mark.slow
 def test_a_spare_whose_weights_cannot_be_had_leaves_it_to_the_job_to_say(
     archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], tmp_path: Path
 ) -> None:
@@ -78,7 +80,11 @@ def test_a_spare_whose_weights_cannot_be_had_leaves_it_to_the_job_to_say(
     assert lines_of(spare.take(), spec)[-1].type == "done"
 
 
-@pytest.mark.parametrize("at_once", [True, False], ids=["while it starts", "while it waits"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "at_once",
+    [pytest.param(True, id="while it starts", marks=pytest.mark.nightly), pytest.param(False, id="while it waits")],
+)
 def test_one_that_takes_more_memory_than_it_may_waits_without_torch_and_still_takes_its_job(
     archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], at_once: bool
 ) -> None:

@@ -38,7 +38,7 @@ def test_features_are_those_of_the_plain_network_on_the_transforms_pixels(archiv
 
 
 def test_features_are_the_same_to_the_bit_in_any_company(archive: Archive, backbone: Backbone) -> None:
-    found = examples(archive(zipped(shapes(5))))
+    found = examples(archive(zipped(shapes(3))))
     (alone,) = extract(found[3:4], backbone)
     (together,) = extract(found[::-1], backbone)
     assert torch.equal(alone.rows[0], together.rows[found[::-1].index(found[3])])
