@@ -14,6 +14,7 @@ from services.datasets.index import write_index
 from services.datasets.listing import list_archive
 from workers.trainer import process
 from workers.trainer.report import Report
+from workers.vision.backbone import Backbone
 
 PREPARED = Prepared(device="cpu", weights=RandomWeights(0), precision="fp32")
 MEMORY = 4 * 1024**3  # more than any spare takes
@@ -51,10 +52,10 @@ class Heard(io.StringIO):
         return f'"type":"{type}"' in self.getvalue()
 
 
-def attempted(spec: TrainerSpec, *, stop_at: str | None = None) -> tuple[list[Any], int]:
+def attempted(spec: TrainerSpec, *, stop_at: str | None = None, spare: Backbone | None = None) -> tuple[list[Any], int]:
     """In this process: what it said, and its exit status. It is asked to stop once it has said a line of `stop_at`."""
     heard = Heard()
-    status = process.attempt(spec, Report(heard), lambda: stop_at is not None and heard.has(stop_at))
+    status = process.attempt(spec, Report(heard), lambda: stop_at is not None and heard.has(stop_at), spare)
     return heard.lines, status
 
 

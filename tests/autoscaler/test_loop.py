@@ -95,6 +95,7 @@ async def test_a_queued_job_starts_a_worker_and_one_that_is_not_needed_drains(st
     assert counts == {"submitted": 1, "started": 1, "attempts": 1, "failed": 1, "started:cpu": 1, "drained:cpu": 1}
 
 
+@pytest.mark.slow
 async def test_a_worker_that_fails_its_preflight_is_no_worker_and_is_not_started_again_and_again(
     store: Store, settings: Settings
 ) -> None:
@@ -159,7 +160,7 @@ async def test_a_full_redis_does_not_stop_it(store: Store, settings: Settings) -
 
 @contextmanager
 def autoscaler(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen([sys.executable, "-m", "services.autoscaler"], env=settings.as_environment())
+    process = subprocess.Popen([sys.executable, "-m", "tests.gated.autoscaler"], env=settings.as_environment())
     try:
         yield process
     finally:
@@ -171,10 +172,10 @@ def autoscaler(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 async def test_workers_that_are_processes_of_its_own_end_with_it(
     store: Store, settings: Settings, signum: signal.Signals
 ) -> None:
-    with autoscaler(scaled(settings, "cpu=1-1")) as process:
-        await eventually(lambda told: told.now != [] and told.now[0].idle == 1, store)
-        workers = [pid for pid in started_by(process.pid) if "workers.main" in arguments(pid)]
-        assert len(workers) == 1
+    with autoscaler(scaled(settings, "cpu=2-2")) as process:
+        await eventually(lambda told: told.now != [] and told.now[0].idle == 2, store)
+        workers = [pid for pid in started_by(process.pid) if "gated.worker" in arguments(pid)]
+        assert len(workers) == 2
         os.kill(process.pid, signum)
         assert process.wait(20) == (0 if signum is signal.SIGTERM else -signum)
     wait_until(lambda: not any(alive(pid) for pid in workers), seconds=15)

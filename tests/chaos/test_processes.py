@@ -14,6 +14,8 @@ from tests.drawing import shapes
 from tests.jobs import JOBS, Upload, submitted
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # workers or APIs are started
+
 
 @pytest.fixture
 def deaf(house: House, submit: Submit) -> str:

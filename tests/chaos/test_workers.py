@@ -13,6 +13,8 @@ from tests.jobs import JOBS
 from tests.processes import alive
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # workers or APIs are started
+
 
 @pytest.mark.parametrize("how", ["SIGTERM", "by the API"])
 def test_a_drained_worker_hands_its_job_on_after_a_checkpoint_and_ends_with_zero(

@@ -35,6 +35,7 @@ def test_a_tenant_that_cannot_be_a_folder_is_refused(tmp_path: Path, tenant: str
     assert "tenant name" in done.stderr
 
 
+@pytest.mark.slow
 def test_preflight_is_a_table_of_its_checks() -> None:
     done = headway("preflight", "--device", "cpu")
     assert done.returncode == 0
@@ -42,6 +43,7 @@ def test_preflight_is_a_table_of_its_checks() -> None:
         assert word in done.stdout
 
 
+@pytest.mark.nightly
 def test_preflight_fails_on_a_device_that_is_not_there() -> None:
     done = headway("preflight", "--device", "cuda:7")
     assert done.returncode == 1

@@ -11,14 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
+from services.client import stack
+from services.settings import Settings
 from tests.conftest import free_port
 from tests.drawing import shapes, zipped
 from tests.jobs import Upload, ended, submitted
 from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # each starts everything
 
 HEADWAY = [sys.executable, "-m", "services.client.main"]
 
@@ -48,7 +51,6 @@ def serving(port: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_with_autoscale_a_worker_comes_with_the_first_job_and_all_ends_with_ctrl_c(
     tmp_path: Path, upload: Upload
 ) -> None:
@@ -210,7 +212,7 @@ def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
     assert "Valkey is now ready to exit, bye bye" in log
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Path) -> None:
     port = free_port()
     with up(tmp_path, port, "--exit-after-sample", workers=1) as process:
@@ -226,18 +228,28 @@ def test_a_worker_that_is_killed_during_the_sample_is_started_again(tmp_path: Pa
     assert "The worker-1 was killed (Killed) and is started again" in output
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_drained_ends_and_the_rest_goes_on(tmp_path: Path) -> None:
-    port = free_port()
-    with up(tmp_path, port, workers=1) as process:
-        wait_until(lambda: serving(port))
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            (worker,) = wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=120)
-            client.post(f"/v1/workers/{worker['id']}/drain")
-            wait_until(lambda: not psutil.pid_exists(worker["pid"]), seconds=20)
-        assert serving(port)
-        output = said_until_ctrl_c(process)
-    assert "The worker-1 was drained and has ended." in output
+def test_a_worker_that_is_killed_is_started_again_and_one_that_is_drained_ends_and_the_rest_goes_on(
+    tmp_path: Path, nursery: Path
+) -> None:
+    config = Settings(data_dir=tmp_path, port=free_port(), weights="random:0", spare_memory=0)
+    told: list[str] = []
+    with (
+        stack.running(config, workers=1, say=told.append, worker="tests.gated.worker") as running,
+        httpx.Client(base_url=running.url) as client,
+        stack.watched(running),
+    ):
+        (killed,) = wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=60)
+        os.kill(killed["pid"], signal.SIGKILL)
+        others = wait_until(
+            lambda: [w for w in client.get("/v1/workers").json()["data"] if w["id"] != killed["id"]], seconds=60
+        )
+        client.post(f"/v1/workers/{others[0]['id']}/drain")
+        wait_until(lambda: len(told) == 2, seconds=20)
+        assert serving(config.port)
+    assert told == [
+        "The worker-1 was killed (Killed) and is started again.",
+        "The worker-1 was drained and has ended.",
+    ]
 
 
 def test_the_sample_needs_a_worker(tmp_path: Path) -> None:

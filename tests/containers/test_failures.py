@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import openai
+import pytest
 from docker.models.containers import Container
 
 from tests.chaos.conftest import Holds, Submit
@@ -34,6 +35,7 @@ def test_a_worker_container_that_is_killed_is_replaced_and_the_job_goes_on(
     assert reasons(told)[0] == "worker_lost"
 
 
+@pytest.mark.nightly
 def test_a_stack_that_is_stopped_in_the_middle_of_a_job_goes_on_when_it_is_started_again(
     project: Project, submit: Submit, holds: Holds
 ) -> None:
@@ -50,6 +52,7 @@ def test_a_stack_that_is_stopped_in_the_middle_of_a_job_goes_on_when_it_is_start
     assert reasons(told) == ["released", "succeeded"]
 
 
+@pytest.mark.nightly
 def test_a_worker_that_is_cut_off_its_network_writes_no_more_and_works_again_when_it_is_back(
     project: Project, submit: Submit, holds: Holds
 ) -> None:
@@ -66,6 +69,7 @@ def test_a_worker_that_is_cut_off_its_network_writes_no_more_and_works_again_whe
     assert reasons(told)[0] == "worker_lost"
 
 
+@pytest.mark.nightly
 def test_a_redis_that_is_restarted_costs_a_job_nothing(project: Project, submit: Submit, holds: Holds) -> None:
     job = submit()
     project.compose("restart", "redis")
@@ -74,6 +78,7 @@ def test_a_redis_that_is_restarted_costs_a_job_nothing(project: Project, submit:
     assert reasons(told) == ["succeeded"]
 
 
+@pytest.mark.nightly
 def test_a_trainer_that_its_memory_limit_kills_is_counted_and_said_and_the_stack_stays_well(
     project: Project, upload: Upload
 ) -> None:
@@ -106,6 +111,7 @@ def resident(container: Container) -> int:
     return sum(int(line.split()[1]) * 1024 for line in said.decode().splitlines() if line.startswith("VmRSS"))
 
 
+@pytest.mark.nightly
 def test_a_data_volume_that_is_full_fails_the_job_by_name_and_the_next_one_is_well_once_there_is_room(
     project: Project, upload: Upload
 ) -> None:
@@ -120,6 +126,7 @@ def test_a_data_volume_that_is_full_fails_the_job_by_name_and_the_next_one_is_we
     assert ended(project.client, job)["status"] == "succeeded"
 
 
+@pytest.mark.nightly
 def test_a_worker_of_the_next_version_takes_over_from_the_old_one(
     project: Project, submit: Submit, holds: Holds
 ) -> None:

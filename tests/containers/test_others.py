@@ -27,6 +27,7 @@ def test_published_for_others_every_request_needs_a_key() -> None:
         assert project.client.get("/metrics").status_code == 200
 
 
+@pytest.mark.nightly
 def test_published_for_others_without_a_keys_file_the_api_does_not_serve() -> None:
     with Project.up("headway-public", PUBLIC, start=False) as project:
         project.compose("up", "--detach", "api")
@@ -35,6 +36,7 @@ def test_published_for_others_without_a_keys_file_the_api_does_not_serve() -> No
             project.client.get("/healthz")
 
 
+@pytest.mark.nightly
 def test_a_native_worker_joins_the_stack_as_on_a_mac(tmp_path: Path, upload: Upload) -> None:
     files, redis_port = tmp_path / "files", "16379"
     files.mkdir()

@@ -52,11 +52,13 @@ def test_from_zero_to_three_workers_and_back(project: Project, upload: Upload) -
     wait_until(lambda: numbers(project, all=True) == own and numbers(project, all=False) == [], seconds=60)
 
 
+@pytest.mark.nightly
 def test_scale_of_compose_adds_workers_of_its_own(project: Project) -> None:
     scale(project, 3)
     scale(project, 1)
 
 
+@pytest.mark.nightly
 def test_an_autoscaler_that_is_killed_in_the_middle_of_a_drain_leaves_it_to_the_next(
     project: Project, submit: Submit
 ) -> None:

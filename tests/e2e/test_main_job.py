@@ -28,6 +28,7 @@ def openai_client(the_stack: Stack) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{the_stack.url}/v1", api_key="none")
 
 
+@pytest.mark.slow
 def test_the_openai_client_trains_an_image_classifier_unchanged(
     openai_client: openai.OpenAI, service: httpx.Client
 ) -> None:

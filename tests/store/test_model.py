@@ -222,7 +222,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("lives", [20, pytest.param(200, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("lives", [12, pytest.param(200, marks=pytest.mark.nightly)])
 def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_table(valkey_url: str, lives: int) -> None:
     global URL
     URL = valkey_url

@@ -86,8 +86,8 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 def run_trainer() -> Callable[..., list[Any]]:
     """A whole attempt, in this process: what it said. `stop_at`: it is asked to stop after a line of that type."""
 
-    def run(spec: TrainerSpec, *, stop_at: str | None = None) -> list[Any]:
-        lines, status = attempted(spec, stop_at=stop_at)
+    def run(spec: TrainerSpec, *, stop_at: str | None = None, spare: Backbone | None = None) -> list[Any]:
+        lines, status = attempted(spec, stop_at=stop_at, spare=spare)
         expected = 1 if lines[-1].type == "failed" else EXIT_STOPPED if stop_at else 0
         assert status == expected, lines[-1:]
         return lines

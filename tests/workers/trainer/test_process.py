@@ -88,26 +88,6 @@ def test_a_sigterm_in_the_middle_is_a_checkpoint_and_the_curve_goes_on_from_it(
     assert dict(losses(first) + losses(resumed)) == pytest.approx(dict(losses(undisturbed)), abs=1e-6)
 
 
-@pytest.mark.slow
-def test_a_stop_while_features_are_computed_keeps_those_that_are(archive: Archive, trainer_spec: MakeSpec) -> None:
-    spec = trainer_spec(archive(zipped(shapes(60, first=200))))
-    process = started(spec)
-    assert process.stdout is not None
-    assert any('"type":"checkpoint"' in line for line in process.stdout)  # the first, before any batch is learned
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == EXIT_STOPPED
-    again = started(spec)
-    line = ""
-    while "total_images" not in line:
-        line = again.stdout.readline()  # type: ignore[union-attr]
-    again.kill()
-    again.communicate()
-    remaining = LINE.validate_json(line)
-    assert remaining.type == "phase"
-    assert 0 < (remaining.progress.total_images or 0) < 120
-
-
 def test_a_tethered_trainer_ends_when_its_supervisor_is_gone(archive: Archive, trainer_spec: MakeSpec) -> None:
     spec = trainer_spec(archive(zipped(shapes(6))), hyperparameters={"n_epochs": 100_000, "batch_size": 2})
     process = started(spec, "--tethered")

@@ -11,8 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from services.contract.spec import ArchivePaths, TrainerSpec
+from services.contract.timing import TrainerTiming
 from tests.drawing import png, shapes, zipped
 from tests.workers.trainer.lines import failure, from_checkpoint, leader, losses, trial_losses, validations
+from workers.vision.backbone import Backbone
 from workers.vision.device import candidates
 
 Archive = Callable[[bytes], ArchivePaths]
@@ -65,6 +67,26 @@ def test_on_any_device_the_curve_is_the_cpus(
     assert curves[0] == pytest.approx(curves[1], abs=1e-3)
 
 
+def test_a_stop_while_features_are_computed_keeps_those_that_are(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    spec = trainer_spec(archive(zipped(shapes(20, first=200))))
+    stopped = run_trainer(spec, stop_at="checkpoint")  # the first, before any batch is learned
+    assert "features" not in [line.type for line in stopped], "it was stopped too late to show anything"
+    usage = next(line.usage for line in run_trainer(spec) if line.type == "features")
+    assert usage.hits > 0 < usage.misses
+    assert usage.hits + usage.misses == 40
+
+
+def test_a_backbone_that_was_prepared_for_other_weights_is_not_used(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, random_backbone: Backbone
+) -> None:
+    spec = trainer_spec(archive(zipped(shapes(4, first=700))), weights="random:7", hyperparameters={"n_epochs": 1})
+    receipt = run_trainer(spec, spare=random_backbone)[-1].receipt
+    assert receipt.weights == "random:7"
+    assert receipt.weights_sha256 == Backbone(spec.prepared).sha256 != random_backbone.sha256
+
+
 def test_early_stopping_ends_early_and_keeps_the_best_head(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:
@@ -85,7 +107,8 @@ def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:
     hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
-    spec = trainer_spec(archive(zipped(shapes(30, first=1000))), hyperparameters=hyperparameters)
+    told = TrainerTiming(flush=0.0)  # each step in a line of its own
+    spec = trainer_spec(archive(zipped(shapes(30, first=1000))), hyperparameters=hyperparameters, timing=told)
     cold, warm = run_trainer(spec), run_trainer(spec)
     types = [line.type for line in cold]
     assert types.index("metrics") < types.index("features")

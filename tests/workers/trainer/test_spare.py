@@ -18,7 +18,6 @@ from tests.processes import alive, arguments
 from tests.trainers import MEMORY, PREPARED, carried_out, is_idle
 from tests.waiting import wait_until
 from workers.spare import Spare, start_trainer
-from workers.vision.backbone import Backbone
 from workers.vision.device import candidates
 
 
@@ -59,18 +58,7 @@ def test_a_spare_that_waited_trains_as_a_new_trainer_does(
     assert told[0] == told[1]
 
 
-@pytest.mark.slow
-def test_a_spare_that_was_prepared_for_other_weights_does_not_use_them(
-    spare: Spare, archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec]
-) -> None:
-    spec = trainer_spec(archive(zipped(shapes(4, first=700))), weights="random:7", hyperparameters={"n_epochs": 1})
-    spare.prepare()
-    receipt = lines_of(spare.take(), spec)[-1].receipt
-    assert receipt.weights == "random:7"
-    assert receipt.weights_sha256 == Backbone(spec.prepared).sha256 != Backbone(PREPARED).sha256
-
-
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_spare_whose_weights_cannot_be_had_leaves_it_to_the_job_to_say(
     archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], tmp_path: Path
 ) -> None:
