@@ -7,16 +7,16 @@ from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.contract.fleet import Pool
 from services.contract.spec import DEFAULT_CACHE_BYTES
 from services.contract.timing import Timing
-from services.contract.weights import DefaultWeights, NamedWeights, RandomWeights, WeightsSource
+from services.contract.weights import AnyWeights, DefaultWeights, NamedWeights, RandomWeights, WeightsSource
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")
     max_upload_bytes: int = Field(512 * 1024**2, gt=0, description="of one upload; more is cut off with 413")
 
-    weights: WeightsSource = Field(
+    weights: Annotated[WeightsSource, NoDecode] = Field(
         DefaultWeights(),
         description="`default` (torchvision's, trained on ImageNet), `random:N`, or the path of a resnet18's weights",
     )
@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         """What a job that names no weights gets. A path is the worker's affair: such a job says "default"."""
         return self.weights if isinstance(self.weights, RandomWeights) else DefaultWeights()
 
-    def weights_source(self, weights: NamedWeights) -> WeightsSource:
+    def weights_source(self, weights: NamedWeights) -> AnyWeights:
         """Where a job's weights come from on this machine."""
         if isinstance(weights, RandomWeights) or isinstance(self.weights, RandomWeights):
             return weights

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 
-class Phase(StrEnum):
+class DutyPhase(StrEnum):
     IDLE = "idle"
     TAKING = "taking"  # a job is looked for, or worked on
     LEAVING = "leaving"  # the same, and no other is taken after it
@@ -21,48 +21,51 @@ class Duty:
     def __init__(self, end_process: Callable[[], None]) -> None:
         """`end_process` is called once, as draining begins, unless the process ends already."""
         self._end_process = end_process
-        self._lock = threading.Lock()
-        self._phase = Phase.IDLE
+        self._lock = threading.RLock()  # a signal may come while it is held
+        self._phase = DutyPhase.IDLE
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> DutyPhase:
         return self._phase
 
     @property
     def is_draining(self) -> bool:
         """Whether a job that is worked on must be handed on."""
-        return self._phase is Phase.DRAINING
+        return self._phase is DutyPhase.DRAINING
 
     @property
     def takes_jobs(self) -> bool:
-        return self._phase in (Phase.IDLE, Phase.TAKING)
+        return self._phase in (DutyPhase.IDLE, DutyPhase.TAKING)
 
     def begin(self) -> bool:
         """There may be a job: whether it may be looked for."""
-        return self._move({Phase.IDLE: Phase.TAKING})
+        return self._move({DutyPhase.IDLE: DutyPhase.TAKING}) is not None
 
     def end(self) -> None:
         """The job has ended, or there was none."""
-        if self._move({Phase.TAKING: Phase.IDLE, Phase.LEAVING: Phase.DRAINING}) and self.is_draining:
-            self._end_process()
+        self._move_and_end({DutyPhase.TAKING: DutyPhase.IDLE, DutyPhase.LEAVING: DutyPhase.DRAINING})
 
     def leave(self) -> None:
         """No other job is taken; one that is worked on is finished first."""
-        if self._move({Phase.IDLE: Phase.DRAINING, Phase.TAKING: Phase.LEAVING}) and self.is_draining:
-            self._end_process()
+        self._move_and_end({DutyPhase.IDLE: DutyPhase.DRAINING, DutyPhase.TAKING: DutyPhase.LEAVING})
 
     def drain(self) -> None:
         """Now."""
-        if self._move(dict.fromkeys((Phase.IDLE, Phase.TAKING, Phase.LEAVING), Phase.DRAINING)):
-            self._end_process()
+        before = (DutyPhase.IDLE, DutyPhase.TAKING, DutyPhase.LEAVING)
+        self._move_and_end(dict.fromkeys(before, DutyPhase.DRAINING))
 
     def process_ends(self) -> None:
         """It was told so from outside: a drain without our doing."""
-        self._move(dict.fromkeys(Phase, Phase.DRAINING))
+        self._move(dict.fromkeys(DutyPhase, DutyPhase.DRAINING))
 
-    def _move(self, moves: dict[Phase, Phase]) -> bool:
+    def _move_and_end(self, moves: dict[DutyPhase, DutyPhase]) -> None:
+        if self._move(moves) is DutyPhase.DRAINING:
+            self._end_process()
+
+    def _move(self, moves: dict[DutyPhase, DutyPhase]) -> DutyPhase | None:
+        """Where this call led; None if nowhere."""
         with self._lock:
             if self._phase not in moves:
-                return False
+                return None
             self._phase = moves[self._phase]
-            return True
+            return self._phase

@@ -104,8 +104,8 @@ def _consume(worker: LocalWorker, spare: Spare, config: Settings, store: Store, 
             loop.call(_do_one_job, worker, spare, config, store)
         finally:
             worker.duty.end()
-        if worker.duty.takes_jobs:
-            spare.prepare()  # now: before, it would have taken the running job's time
+            if worker.duty.takes_jobs:
+                spare.prepare()  # now: before, it would have taken the running job's time
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: Any) -> None:

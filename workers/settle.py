@@ -51,7 +51,7 @@ async def _finish(store: Store, relay: Relay, done: DoneLine) -> None:
     models, model = places.models(claim.tenant, claim.job), places.model(claim.tenant, claim.job, claim.fence)
     try:
         for name in done.exports.values():
-            await asyncio.to_thread(blobs.put_file, f"{model}/{name}", relay.folder / name)
+            await asyncio.to_thread(blobs.put_file, places.export(model, name), relay.folder / name)
         await _say_finished(store, relay, done, model)
     except OSError as error:
         await asyncio.to_thread(blobs.delete_folder, model)
@@ -65,7 +65,7 @@ async def _finish(store: Store, relay: Relay, done: DoneLine) -> None:
 
 async def _say_finished(store: Store, relay: Relay, done: DoneLine, place: str) -> None:
     model = model_id(relay.claim.job, relay.claim.spec.suffix)
-    exports = {format: f"{place}/{name}" for format, name in done.exports.items()}
+    exports = {format: places.export(place, name) for format, name in done.exports.items()}
     evaluation = relay.outcome.evaluation
     relay.progress = relay.progress.model_copy(update={"phase": "done", "percent": 100.0, "eta_seconds": 0.0})
     await relay.emit()

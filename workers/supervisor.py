@@ -66,7 +66,6 @@ class Supervisor:
         self._duty, self._child = duty, child
         self._outcome = Outcome()
         self._relay = Relay(store, claim, self._outcome, folder, self._heed)
-        self._began = time.monotonic()
         self._is_over = False
 
     async def run(self, spec: TrainerSpec) -> None:
@@ -112,7 +111,7 @@ class Supervisor:
     def _is_out_of_time(self) -> bool:
         """Whether all attempts together have used up `limits.max_seconds`."""
         limit = self._claim.spec.limits.max_seconds
-        if limit is None or self._claim.device_seconds + time.monotonic() - self._began <= limit:
+        if limit is None or self._claim.device_seconds + time.monotonic() - self._claim.sent <= limit:
             return False
         self._outcome.failed = TimeLimit(f"The job ran longer than limits.max_seconds = {limit:g}.")
         return True

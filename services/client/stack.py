@@ -150,17 +150,16 @@ def _start(
 
 
 def _wait_until_ready(stack: Stack) -> None:
-    ready = stack.settings.timing.ready
-    deadline = time.monotonic() + ready
+    timing = stack.settings.timing
+    deadline = time.monotonic() + timing.ready
     while True:
         stack.check()
-        try:
-            if httpx.get(f"{stack.url}/readyz", timeout=2.0, trust_env=False).status_code == 200:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{stack.url}/readyz", timeout=timing.probe, trust_env=False).status_code == 200:
                 return
-        except httpx.TransportError:
-            pass
         if time.monotonic() > deadline:
-            raise StackError(f"The API did not become ready within {ready:g} s; see {stack.settings.data_dir}/logs.")
+            logs = f"{stack.settings.data_dir}/logs"
+            raise StackError(f"The API did not become ready within {timing.ready:g} s; see {logs}.")
         time.sleep(0.05)
 
 

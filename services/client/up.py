@@ -47,7 +47,7 @@ def _announce(running: stack.Stack) -> None:
 
 
 def _sample(running: stack.Stack) -> None:
-    with Headway(running.url, running.settings.api_key) as api:
+    with _service(running) as api:
         with stack.watched(running):
             job = run_sample(api, console)
         if job["status"] != "succeeded":
@@ -56,7 +56,10 @@ def _sample(running: stack.Stack) -> None:
 
 
 def _tell_first_worker(running: stack.Stack) -> None:
-    with Headway(running.url, running.settings.api_key) as api, console.status("checking the device (preflight)"):
+    with (
+        _service(running) as api,
+        console.status("checking the device (preflight)"),
+    ):
         while not (found := api.workers()):
             running.check()
             time.sleep(0.2)
@@ -77,3 +80,7 @@ def _end_softly_on_signals() -> None:
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, stop)
+
+
+def _service(running: stack.Stack) -> Headway:
+    return Headway(running.url, running.settings.api_key, running.settings.timing)

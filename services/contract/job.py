@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.contract.asked import Limits
 from services.contract.evaluation import Evaluation
@@ -67,6 +67,9 @@ class EchoedMethod(BaseModel):
 
 class Job(Recipe):
     """OpenAI's `fine_tuning.job`, and what we add."""
+
+    # What is shown may grow: who reads it should not be strict.
+    model_config = ConfigDict(extra="ignore", strict=False, json_schema_serialization_defaults_required=True)
 
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"

@@ -22,10 +22,6 @@ class DeviceReport(BaseModel):
     precisions: dict[Precision, float] = {}
     auto: Precision | None = None
 
-    @property
-    def kind(self) -> str:
-        return kind_of(self.device)
-
 
 DEVICE_REPORTS: TypeAdapter[list[DeviceReport]] = TypeAdapter(list[DeviceReport])
 

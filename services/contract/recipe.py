@@ -7,7 +7,7 @@ from itertools import product
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, GetJsonSchemaHandler, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -19,7 +19,6 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Schedule = Literal["constant", "cosine"]
 FeatureScaling = Literal["none", "standard"]
 Precision = Literal["fp32", "bf16", "fp16"]
-PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
 Export = Literal["pt", "safetensors"]
 Auto = Literal["auto"]
 
@@ -96,8 +95,9 @@ class AskedHyperparameters(Hyperparameters):
         properties = handler.resolve_ref_schema(schema)["properties"]
         for name in AskedHyperparameters.model_fields:
             auto = [{"const": "auto", "type": "string"}] if name in cls.MAY_BE_AUTO else []
+            about = {key: properties[name].pop(key) for key in ("default", "title") if key in properties[name]}
             kinds = [kind for kind in properties[name].pop("anyOf", [properties[name]]) if kind != {"type": "null"}]
-            properties[name] = {"anyOf": [*kinds, *auto, {"type": "null"}]}
+            properties[name] = {"anyOf": [*kinds, *auto, {"type": "null"}], **about}
         return schema
 
 

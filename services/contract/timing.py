@@ -1,4 +1,4 @@
-"""Every duration of the house, in seconds, in one frozen place; whoever waits is handed this.
+"""Every lease, timeout and pause of the house, in seconds, in one frozen place; whoever waits is handed this.
 
 `HEADWAY_TIME_SCALE` multiplies all of them, for tests; what must hold between them is checked as they are made, and
 holds at any scale.
@@ -88,6 +88,8 @@ class Timing(Durations):
 
     # `headway up`
     ready: float = 30.0  # for the API or the store to answer, on a slow disk
+    probe: float = 2.0  # for one answer of them
+    docker: float = 30.0  # for one of Docker's
     watch_every: float = 0.5  # between two looks at the processes
     restarts_within: float = 120.0  # few of a process are a mishap, many mean that it is broken
     autoscaler_stop: float = 20.0
@@ -112,7 +114,9 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
     "a lease outlasts several renewals that fail": lambda t: 5 * t.renew_every <= t.lease - t.lease_margin,
     "a renewal that hangs is known to have failed before the trainer must die": lambda t: t.socket < t.lease_margin,
     "a trainer is killed before its lease ends": lambda t: t.cancel_grace < t.lease_margin < t.lease,
-    "an attempt gives up before its lease ends": lambda t: t.attempt_patience <= t.lease - t.lease_margin,
+    "an attempt gives up before its lease ends": lambda t: (
+        t.attempt_patience + t.lease_margin <= t.lease * (1 + 1e-9)  # as floats round
+    ),
     "a running attempt's folder is touched before it could be swept": lambda t: 10 * t.renew_every < t.work_folder,
     "a worker is not gone for a heartbeat or two that fail": lambda t: 3 * t.heartbeat < t.heartbeat_ttl,
     "a silent worker is gone before it is stopped": lambda t: t.heartbeat_ttl < t.worker_silence,

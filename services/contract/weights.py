@@ -62,7 +62,7 @@ def any_weights(weights: Any) -> AnyWeights:
     except ValueError:
         if str(weights).partition(":")[0] == "random":
             raise ValueError('a random backbone needs a seed, as in "random:0"') from None
-        return WeightsFile(Path(weights))
+        return WeightsFile(Path(str(weights)))
 
 
 AS_TEXT = PlainSerializer(str, return_type=str)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import redis.asyncio
@@ -56,6 +57,12 @@ class Outage:
         since, self._since = self._since, None
         if since is not None:
             log.warning("Redis is back after %.0f s", time.monotonic() - since)
+
+
+@cache
+def outage_of_this_process(timing: Timing) -> Outage:
+    """One for all that a process opens, so that an absence is said once."""
+    return Outage(timing)
 
 
 def connect(url: str, timing: Timing, *, block: float = 0.0, connections: int | None = None) -> Redis:

@@ -34,6 +34,11 @@ def model(tenant: str, job: str, fence: int) -> str:
     return f"{models(tenant, job)}/{fence}"
 
 
+def export(model: str, name: str) -> str:
+    """One of its files."""
+    return f"{model}/{name}"
+
+
 def checkpoints(tenant: str, job: str) -> str:
     """A folder: checkpoints too large for Redis."""
     return f"{tenant}/checkpoints/{job}"

@@ -1,4 +1,4 @@
-"""A job as it lies in Redis, field by field: which there are, what each one's text means."""
+"""A job as it lies in Redis: the fields that Python reads, and what each one's text means."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The Lua scripts: one file a transition, each behind the same prelude and handed the table of `transitions`."""
+"""The Lua scripts: one file a transition; a job's are behind one prelude, handed the table of `transitions`."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence

@@ -13,7 +13,7 @@ from services.store.autoscaling import Autoscaling
 from services.store.blobs import Blobs, LocalBlobs
 from services.store.checkpoints import Checkpoints
 from services.store.commands import Redis
-from services.store.connection import Outage, Patience, connected, refusal_to_use
+from services.store.connection import Outage, Patience, connected, outage_of_this_process, refusal_to_use
 from services.store.events import Events
 from services.store.files import Files
 from services.store.hints import Hints, celery
@@ -54,7 +54,8 @@ async def refusal_to_start(settings: Settings) -> str | None:
     async with connected(settings.store_url, settings.timing) as redis:
         try:
             return await refusal_to_use(redis, trusted=settings.redis_durable == "trusted")
-        except RedisError:
+        except RedisError as error:
+            outage_of_this_process(settings.timing).is_seen(error)
             return None
 
 
@@ -66,7 +67,7 @@ async def open_store(
     `connections` to Redis at most."""
     timing = settings.timing
     async with connected(settings.store_url, timing, connections=connections) as redis:
-        outage = Outage(timing)
+        outage = outage_of_this_process(timing)
         scripts = Scripts(redis, Patience(timing.patience if patience is None else patience, timing, outage))
         jobs, blobs = Jobs(redis, scripts), LocalBlobs(settings.files_dir)
         yield Store(

@@ -1,4 +1,4 @@
-"""What the scripts count, from the store's first day on: the names stand here, and Lua refuses any other."""
+"""What the scripts count, from the store's first day on: the names stand here, and a job's scripts refuse any other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -6,8 +6,8 @@ from tests.gated.gate import HOLD_AT, Gate
 from workers.trainer.state import Bucket
 from workers.trainer.stop import Stopped
 from workers.trainer.train import Training
+from workers.vision.arrays import Integers
 from workers.vision.pipeline import BATCH
-from workers.vision.rows import Integers
 
 GATE = Gate.of_environment()
 step = Training.step

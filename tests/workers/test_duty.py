@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from workers.duty import Duty, Phase
+from workers.duty import Duty, DutyPhase
 
 
 class Ends:
@@ -17,14 +17,14 @@ class Ends:
         self.count += 1
 
 
-def in_phase(phase: Phase) -> tuple[Duty, Ends]:
+def in_phase(phase: DutyPhase) -> tuple[Duty, Ends]:
     ends = Ends()
     duty = Duty(ends)
-    if phase in (Phase.TAKING, Phase.LEAVING):
+    if phase in (DutyPhase.TAKING, DutyPhase.LEAVING):
         assert duty.begin()
-    if phase is Phase.LEAVING:
+    if phase is DutyPhase.LEAVING:
         duty.leave()
-    if phase is Phase.DRAINING:
+    if phase is DutyPhase.DRAINING:
         duty.drain()
         ends.count = 0
     assert duty.phase is phase
@@ -34,31 +34,34 @@ def in_phase(phase: Phase) -> tuple[Duty, Ends]:
 @pytest.mark.parametrize(
     ("phase", "wish", "after", "ends"),
     [
-        (Phase.IDLE, "begin", Phase.TAKING, 0),
-        (Phase.IDLE, "leave", Phase.DRAINING, 1),
-        (Phase.IDLE, "drain", Phase.DRAINING, 1),
-        (Phase.IDLE, "process_ends", Phase.DRAINING, 0),
-        (Phase.TAKING, "begin", Phase.TAKING, 0),
-        (Phase.TAKING, "end", Phase.IDLE, 0),
-        (Phase.TAKING, "leave", Phase.LEAVING, 0),
-        (Phase.TAKING, "drain", Phase.DRAINING, 1),
-        (Phase.TAKING, "process_ends", Phase.DRAINING, 0),
-        (Phase.LEAVING, "begin", Phase.LEAVING, 0),
-        (Phase.LEAVING, "leave", Phase.LEAVING, 0),
-        (Phase.LEAVING, "end", Phase.DRAINING, 1),
-        (Phase.LEAVING, "drain", Phase.DRAINING, 1),
-        (Phase.LEAVING, "process_ends", Phase.DRAINING, 0),
-        *((Phase.DRAINING, wish, Phase.DRAINING, 0) for wish in ("begin", "end", "leave", "drain", "process_ends")),
+        (DutyPhase.IDLE, "begin", DutyPhase.TAKING, 0),
+        (DutyPhase.IDLE, "leave", DutyPhase.DRAINING, 1),
+        (DutyPhase.IDLE, "drain", DutyPhase.DRAINING, 1),
+        (DutyPhase.IDLE, "process_ends", DutyPhase.DRAINING, 0),
+        (DutyPhase.TAKING, "begin", DutyPhase.TAKING, 0),
+        (DutyPhase.TAKING, "end", DutyPhase.IDLE, 0),
+        (DutyPhase.TAKING, "leave", DutyPhase.LEAVING, 0),
+        (DutyPhase.TAKING, "drain", DutyPhase.DRAINING, 1),
+        (DutyPhase.TAKING, "process_ends", DutyPhase.DRAINING, 0),
+        (DutyPhase.LEAVING, "begin", DutyPhase.LEAVING, 0),
+        (DutyPhase.LEAVING, "leave", DutyPhase.LEAVING, 0),
+        (DutyPhase.LEAVING, "end", DutyPhase.DRAINING, 1),
+        (DutyPhase.LEAVING, "drain", DutyPhase.DRAINING, 1),
+        (DutyPhase.LEAVING, "process_ends", DutyPhase.DRAINING, 0),
+        *(
+            (DutyPhase.DRAINING, wish, DutyPhase.DRAINING, 0)
+            for wish in ("begin", "end", "leave", "drain", "process_ends")
+        ),
     ],
 )
-def test_each_wish_leads_where_the_drawing_says(phase: Phase, wish: str, after: Phase, ends: int) -> None:
+def test_each_wish_leads_where_the_drawing_says(phase: DutyPhase, wish: str, after: DutyPhase, ends: int) -> None:
     duty, told = in_phase(phase)
     getattr(duty, wish)()
     assert (duty.phase, told.count) == (after, ends)
 
 
-@pytest.mark.parametrize("phase", [Phase.TAKING, Phase.LEAVING, Phase.DRAINING])
-def test_only_an_idle_worker_may_look_for_a_job(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [DutyPhase.TAKING, DutyPhase.LEAVING, DutyPhase.DRAINING])
+def test_only_an_idle_worker_may_look_for_a_job(phase: DutyPhase) -> None:
     assert not in_phase(phase)[0].begin()
 
 
@@ -72,5 +75,5 @@ def test_a_job_that_ends_while_its_worker_is_asked_to_leave_ends_the_process_onc
             thread.start()
         for thread in wishes:
             thread.join()
-        assert (duty.phase, ends.count) == (Phase.DRAINING, 1)
+        assert (duty.phase, ends.count) == (DutyPhase.DRAINING, 1)
         assert not duty.begin()

@@ -14,9 +14,10 @@ from services.contract.spec import TrainerSpec
 from workers.trainer.report import Report
 from workers.trainer.stop import Stopped
 from workers.trainer.table import Table
+from workers.vision.arrays import Integers
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset, Example
-from workers.vision.rows import Integers, Rows
+from workers.vision.rows import Rows
 from workers.vision.segments import Key
 
 UNREADABLE_SHARE = 0.05  # of a job's images; more fail it

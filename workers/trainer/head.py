@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from services.contract.recipe import Hyperparameters
+from workers.vision.arrays import Floats, Integers
 from workers.vision.backbone import DIM
-from workers.vision.rows import Integers
-from workers.vision.segments import Floats
 
 STD_FLOOR = 1e-3  # of the largest std: a feature that hardly moves in training must not be blown up in use
 

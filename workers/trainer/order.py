@@ -7,7 +7,7 @@ import torch
 
 from services.contract.spec import TrainerSpec
 from workers.trainer.state import Position
-from workers.vision.rows import Integers
+from workers.vision.arrays import Integers
 
 
 def orders(spec: TrainerSpec, n: int, first: int = 0) -> Iterator[Integers]:
@@ -22,4 +22,4 @@ def orders(spec: TrainerSpec, n: int, first: int = 0) -> Iterator[Integers]:
 def due(spec: TrainerSpec, n: int, at: Position) -> tuple[list[int], list[int]]:
     """Of n training images, those that are still to come in the running epoch, and those only in the next."""
     order = next(orders(spec, n, at.epoch), np.arange(n)).tolist()
-    return order[at.position :], order[: at.position]
+    return order[at.images :], order[: at.images]

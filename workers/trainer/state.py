@@ -95,10 +95,10 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Position:
-    """Where the loop stands: `position` counts the images of the running epoch that are behind every bucket."""
+    """Where the loop stands: `images` of the running epoch are behind every bucket."""
 
     epoch: int = 0
-    position: int = 0
+    images: int = 0
 
 
 def fresh(first: nn.Linear, trials: Sequence[Hyperparameters], scaler: Scaler) -> TrainingState:

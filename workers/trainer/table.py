@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from workers.vision.rows import Integers
+from workers.vision.arrays import Integers
 
 
 def _all_there(indices: Integers) -> None:

@@ -28,7 +28,7 @@ from workers.trainer.report import Report
 from workers.trainer.state import Bucket, TrainingState, fresh
 from workers.trainer.stop import Stopped
 from workers.trainer.table import Table
-from workers.vision.rows import Integers
+from workers.vision.arrays import Integers
 
 
 class Training:

@@ -3,26 +3,23 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from services.contract.spec import TrainerSpec
+from workers.vision.arrays import Integers
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.pipeline import Extracted, extract
 from workers.vision.segments import FeatureCache, Key, cache_folder, trim
-
-Integers: TypeAlias = NDArray[np.int64]
 
 
 class Rows:
     """Row i is that of `examples[i]`; `order` is that in which they will be needed.
 
     `features` is (n, 512) float32, `readable` (n,) bool: both fill as `compute_next` is called. `cache_failed` is told
-    once if the cache cannot be written: that costs later jobs a pass, and this one nothing, as its rows are in memory.
+    each time that the cache cannot be written: that costs later jobs a pass, and this one nothing, as its rows are in
+    memory.
     """
 
     def __init__(

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from services.contract.timing import TrainerTiming
+from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
 from workers.vision.images import PREPROCESS
 
@@ -35,7 +36,6 @@ SHAPE = struct.Struct("<IIf")
 KEY = 32  # bytes
 SEGMENT = 512  # rows a segment, or what came within `timing.segment`
 
-Floats: TypeAlias = NDArray[np.float32]
 Key: TypeAlias = bytes  # sha256 of an image's bytes
 
 

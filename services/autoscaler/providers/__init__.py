@@ -59,4 +59,4 @@ def provider(settings: Settings) -> Provider:
         from services.autoscaler.providers.compose import Containers
     except ImportError:
         raise ProviderError("The compose provider needs Docker's library: pip install 'headway[compose]'.") from None
-    return Containers(settings.compose_project, stop_within=settings.timing.container_stop)
+    return Containers(settings.compose_project, settings.timing)

@@ -8,6 +8,7 @@ of worker it is. Compose's own containers are stopped and started, never removed
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import ceil
 from threading import Thread
 from typing import Any
 
@@ -16,6 +17,7 @@ from docker.errors import APIError, DockerException
 from docker.models.containers import Container
 
 from services.autoscaler.providers import Condition, ProviderError, WorkerInstance
+from services.contract.timing import Timing
 
 log = logging.getLogger("headway.autoscaler")
 
@@ -29,11 +31,10 @@ OF_ONE = ("Hostname", "Domainname", "MacAddress")  # what a copy must not share 
 class Containers:
     name = "compose"
 
-    def __init__(self, project: str, *, stop_within: float) -> None:
-        """`stop_within`: seconds that a container has to end well."""
-        self._project, self._stop_within = project, stop_within
+    def __init__(self, project: str, timing: Timing) -> None:
+        self._project, self._timing = project, timing
         try:
-            self._docker = docker.from_env(timeout=30)
+            self._docker = docker.from_env(timeout=ceil(timing.docker))
             self._docker.ping()
         except (DockerException, OSError) as error:
             log.warning("Docker: %s", error)
@@ -82,7 +83,7 @@ class Containers:
 
     def _stop(self, id: str) -> None:
         with suppress(APIError, OSError):  # the next look tells
-            self._docker.containers.get(id).stop(timeout=round(self._stop_within))
+            self._docker.containers.get(id).stop(timeout=ceil(self._timing.container_stop))
 
     def _look(self, container: Container) -> list[WorkerInstance]:
         """Nothing for one that never ran, or whose end was told."""

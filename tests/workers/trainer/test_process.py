@@ -48,7 +48,8 @@ def stopped_at_the_first_metrics(spec: TrainerSpec) -> list[Any]:
     while not (heard and LINE.validate_json(heard[-1]).type == "metrics"):
         heard.append(process.stdout.readline())
     process.send_signal(signal.SIGTERM)
-    heard += process.communicate(timeout=60)[0].splitlines()
+    heard += process.stdout.readlines()  # communicate() would miss what was read ahead
+    process.communicate(timeout=60)
     assert process.returncode == EXIT_STOPPED
     return [LINE.validate_json(line) for line in heard]
 

@@ -107,7 +107,7 @@ def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:
     hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
-    told = TrainerTiming(flush=0.0)  # each step in a line of its own
+    told = TrainerTiming(flush=0.0, progress=60.0)  # each step in a line of its own
     spec = trainer_spec(archive(zipped(shapes(30, first=1000))), hyperparameters=hyperparameters, timing=told)
     cold, warm = run_trainer(spec), run_trainer(spec)
     types = [line.type for line in cold]

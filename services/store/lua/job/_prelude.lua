@@ -4,7 +4,7 @@
 local JOB, EVENTS, RUNNING, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TOTALS = KEYS[9]
 local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
-local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there
+local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there, and totals.Count
 
 local function now()  -- ms
   local time = redis.call('TIME')
