@@ -25,7 +25,7 @@ BUDGETS = {
     "datasets": 10.0,
     "e2e": 40.0,
     "store": 50.0,
-    "workers": 300.0,
+    "workers": 350.0,
     "the rest": 30.0,
 }
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 from httpx_sse import connect_sse
 
 from services.settings import Settings
@@ -17,6 +18,7 @@ from tests.processes import child_of_this_test
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_a_sigterm_with_many_open_streams_ends_within_five_seconds_and_none_loses_an_event(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_short_job_each_ninety_seconds_keeps_one_worker_and_starts_no_other() 
     assert (house.started, house.most) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_minimum_and_a_maximum_hold_all_day() -> None:
     house = simulated(slow_tail(0), Headway(Pool(kind="cpu", min=2, max=3)))
     assert house.most == 3

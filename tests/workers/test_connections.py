@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import httpx
+import pytest
 import redis
 
 from services.client import stack
@@ -12,6 +13,7 @@ from tests.jobs import Upload, ended, submitted
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_jobs_share_the_connections_of_their_worker(quiet: Settings, upload: Upload, nursery: Path) -> None:
     with (
         stack.running(quiet, workers=1, worker="tests.gated.worker") as running,

@@ -105,6 +105,7 @@ def test_at_the_chaotic_defaults_each_step_is_the_references_from_the_same_head(
             assert torch.allclose(bucket.stack.head(0).layer().weight, twin.weight, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_whole_network_run_every_epoch_gives_the_same_losses_and_predictions(
     archive: Callable[[bytes], ArchivePaths],
     trainer_spec: Callable[..., TrainerSpec],

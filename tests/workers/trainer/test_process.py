@@ -89,6 +89,7 @@ def test_a_sigterm_in_the_middle_is_a_checkpoint_and_the_curve_goes_on_from_it(
     assert dict(losses(first) + losses(resumed)) == pytest.approx(dict(losses(undisturbed)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tethered_trainer_ends_when_its_supervisor_is_gone(archive: Archive, trainer_spec: MakeSpec) -> None:
     spec = trainer_spec(archive(zipped(shapes(6))), hyperparameters={"n_epochs": 100_000, "batch_size": 2})
     process = started(spec, "--tethered")

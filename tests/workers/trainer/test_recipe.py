@@ -67,6 +67,7 @@ def test_on_any_device_the_curve_is_the_cpus(
     assert curves[0] == pytest.approx(curves[1], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stop_while_features_are_computed_keeps_those_that_are(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:
@@ -103,6 +104,7 @@ def test_early_stopping_ends_early_and_keeps_the_best_head(
     assert evaluation.accuracy == best.val_accuracy
 
 
+@pytest.mark.slow
 def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_the_same(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
 ) -> None:
@@ -120,6 +122,7 @@ def test_without_scaling_it_learns_while_features_are_computed_and_the_curve_is_
     assert found[0].usage.seconds_saved == 0 < found[1].usage.seconds_saved
 
 
+@pytest.mark.slow
 def test_a_stop_while_it_learns_from_arriving_features_resumes_on_the_same_curve(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_damaged_archive_is_told_and_not_an_unreadable_image(archive: Archive,
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.slow
 def test_lower_precision_gives_nearly_the_same_direction(archive: Archive, backbone: Backbone, precision: str) -> None:
     found = examples(archive(zipped(shapes(4))))
     lower = Backbone(backbone.prepared.model_copy(update={"precision": precision}))

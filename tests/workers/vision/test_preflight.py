@@ -7,6 +7,7 @@ from workers.vision import backbone, preflight
 from workers.vision.device import candidates
 
 
+@pytest.mark.slow
 def test_the_cpu_passes_every_check() -> None:
     report = preflight.preflight("cpu")
     assert report.ok, report

@@ -147,7 +147,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_not_the_job(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    training = archive(zipped(shapes(40, first=950)))
+    training = archive(zipped(shapes(12, first=950)))
     lines = run_trainer(trainer_spec(training, cache=str(tmp_path / "cache"), feature_scaling="standard"))
     whole = run_trainer(trainer_spec(training, feature_scaling="standard"))
     assert lines[-1].type == "done"
