@@ -21,6 +21,7 @@ from services.contract.errors import JobFailure, TimeLimit
 from services.contract.spec import TrainerSpec
 from services.contract.timing import Timing
 from services.contract.transitions import Status
+from services.process.ending import end
 from services.settings import Settings
 from services.store.blobs import remove_old
 from services.store.connection import is_away
@@ -66,7 +67,6 @@ class Supervisor:
         self._duty, self._child = duty, child
         self._outcome = Outcome()
         self._relay = Relay(store, claim, self._outcome, folder, self._heed)
-        self._is_over = False
 
     async def run(self, spec: TrainerSpec) -> None:
         """Raises Fenced, RedisError."""
@@ -76,9 +76,7 @@ class Supervisor:
             await self._relay.run(self._child)
             await settle(self._store, self._relay, await self._child.wait(), self._timing)
         finally:
-            self._is_over = True  # redis-py may take the cancellation for an error of the connection
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+            await end(renewal)
 
     async def _renew(self) -> None:
         """Keep the lease and the time limit. A timer of its own kills the trainer before the lease can end."""
@@ -86,7 +84,7 @@ class Supervisor:
         safe = self._timing.lease - self._timing.lease_margin
         guard = loop.call_at(self._claim.sent + safe, self._child.kill)
         try:
-            while not self._is_over and not self._is_out_of_time():
+            while not self._is_out_of_time():
                 sent = loop.time()
                 try:
                     wish = await self._store.leases.renew(self._claim)

@@ -13,6 +13,7 @@ from services.api import auth, problems
 from services.api.routes import events, files, fleet, health, jobs, metrics, models
 from services.api.streams import Streams
 from services.contract.errors import HeadwayError
+from services.process.ending import end
 from services.settings import Settings, settings
 from services.store.store import open_store
 
@@ -46,8 +47,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.store, app.state.streams = store, streams
         yield
         app.state.closing.set()
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await end(reading)
         await streams.aclose()
 
 

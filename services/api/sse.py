@@ -15,6 +15,7 @@ from services.api.streams import Gap, Streams, order
 from services.contract.errors import InvalidRequest
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED
+from services.process.ending import end
 from services.store.connection import is_away
 from services.store.events import StreamEntry
 from services.store.record import JobRecord
@@ -88,9 +89,8 @@ async def _until(
                 yield coming.result()
                 coming = asyncio.ensure_future(anext(entries))
     finally:
-        ending.cancel()
-        coming.cancel()
-        await asyncio.gather(ending, coming, return_exceptions=True)
+        await end(ending)
+        await end(coming)
         await entries.aclose()
 
 

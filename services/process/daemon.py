@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from services.process import tether
+from services.process.ending import end
 from services.settings import Settings, settings
 from services.store.store import Store, open_store, refusal_to_start
 
@@ -29,11 +30,14 @@ async def _run(work: Work) -> int:
         print(refusal, file=sys.stderr)
         return 1
     async with open_store(config) as store:
-        working = asyncio.ensure_future(work(store, config))
+        over = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, working.cancel)
-        try:
-            await working
-        except asyncio.CancelledError:
-            log.info("stopped")
+            asyncio.get_running_loop().add_signal_handler(signum, over.set)
+        working = asyncio.ensure_future(work(store, config))
+        working.add_done_callback(lambda _: over.set())
+        await over.wait()
+        await end(working)
+        if not working.cancelled():
+            working.result()
+    log.info("stopped")
     return 0

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -16,6 +16,7 @@ from services.autoscaler.providers import Provider, ProviderError
 from services.autoscaler.providers.process import Processes
 from services.contract.fleet import AutoscalerReport
 from services.contract.ids import new_id
+from services.process.ending import end
 from services.settings import Settings
 from services.store.store import Store
 from services.store.totals import read_totals
@@ -49,9 +50,7 @@ async def at_work(store: Store, provider: Provider, settings: Settings) -> Async
     try:
         yield
     finally:
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        await end(working)
 
 
 async def submitted(store: Store, device: str = "auto") -> str:
