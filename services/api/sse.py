@@ -15,7 +15,6 @@ from services.api.streams import Gap, Streams, order
 from services.contract.errors import InvalidRequest
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED
-from services.process.ending import end
 from services.store.connection import is_away
 from services.store.events import StreamEntry
 from services.store.record import JobRecord
@@ -88,9 +87,10 @@ async def _until(
             if coming.done():
                 yield coming.result()
                 coming = asyncio.ensure_future(anext(entries))
-    finally:
-        await end(ending)
-        await end(coming)
+    finally:  # what cancels us does so again at the next wait: both are told before it
+        ending.cancel()
+        coming.cancel()
+        await asyncio.gather(ending, coming, return_exceptions=True)
         await entries.aclose()
 
 

@@ -148,7 +148,7 @@ def test_a_client_that_is_gone_is_noticed(
         reader.close()
     writer.say(*("." * 1000 for _ in range(9000)))
     wait_until(lambda: port not in _clients(api), seconds=45)
-    wait_until(lambda: not is_read(valkey), seconds=5)
+    wait_until(lambda: not is_read(valkey), seconds=15)
     reader.close()
 
 

@@ -140,6 +140,7 @@ def test_rows_are_at_hand_where_the_folder_cannot_be_written(tmp_path: Path) -> 
     assert cache.there.all()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_a_warning_and_not_the_job(
     archive: Callable[..., object],
     trainer_spec: Callable[..., TrainerSpec],
