@@ -49,3 +49,13 @@ async def test_a_cancellation_that_comes_as_its_wait_ends_is_not_lost() -> None:
     done.set_result(None)
     await asyncio.wait_for(end(task, again=0.01), timeout=10)
     assert task.cancelled()
+
+
+async def test_all_are_told_before_the_first_wait() -> None:
+    tasks = [asyncio.create_task(forever()) for _ in range(2)]
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(end(*tasks))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait(tasks, timeout=10)
+    assert all(task.cancelled() for task in tasks)

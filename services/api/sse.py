@@ -15,6 +15,7 @@ from services.api.streams import Gap, Streams, order
 from services.contract.errors import InvalidRequest
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED
+from services.process.ending import end
 from services.store.connection import is_away
 from services.store.events import StreamEntry
 from services.store.record import JobRecord
@@ -87,10 +88,8 @@ async def _until(
             if coming.done():
                 yield coming.result()
                 coming = asyncio.ensure_future(anext(entries))
-    finally:  # what cancels us does so again at the next wait: both are told before it
-        ending.cancel()
-        coming.cancel()
-        await asyncio.gather(ending, coming, return_exceptions=True)
+    finally:
+        await end(ending, coming)
         await entries.aclose()
 
 
