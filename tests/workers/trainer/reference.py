@@ -13,9 +13,16 @@ def reference_loop(
     """Per-step losses and the final head, from features (n, 512)."""
     torch.manual_seed(seed)
     head = nn.Linear(512, num_labels)
+    return plain_loop(head, features, labels, hp, seed), head
+
+
+def plain_loop(
+    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, hp: Hyperparameters, seed: int
+) -> list[float]:
+    """Trains `model` as it stands; the loss of each step."""
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
-        head.parameters(),
+        model.parameters(),
         lr=hp.learning_rate,
         momentum=hp.momentum,
         nesterov=hp.nesterov,
@@ -25,11 +32,11 @@ def reference_loop(
     for _ in range(hp.n_epochs):
         for batch in torch.randperm(len(labels), generator=order).split(hp.batch_size):
             optimizer.zero_grad()
-            loss = F.cross_entropy(head(features[batch]), labels[batch])
+            loss = F.cross_entropy(model(inputs[batch]), labels[batch])
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    return losses, head
+    return losses
 
 
 def standardised(features: torch.Tensor) -> torch.Tensor:

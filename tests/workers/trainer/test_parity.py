@@ -19,7 +19,7 @@ from services.contract.spec import ArchivePaths, TrainerSpec
 from services.contract.timing import TrainerTiming
 from services.contract.weights import RandomWeights
 from tests.drawing import shapes, zipped
-from tests.workers.trainer.reference import reference_loop, standardised
+from tests.workers.trainer.reference import plain_loop, reference_loop, standardised
 from workers.trainer import head
 from workers.trainer.order import orders
 from workers.trainer.report import Report
@@ -141,16 +141,7 @@ def naive_loop(files: dict[str, bytes], hp: Hyperparameters, seed: int) -> tuple
         parameter.requires_grad = False
     torch.manual_seed(seed)
     model.fc = nn.Linear(512, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=hp.learning_rate, momentum=hp.momentum)
-    order = torch.Generator().manual_seed(seed)
-    losses = []
-    for _ in range(hp.n_epochs):
-        for batch in torch.randperm(len(labels), generator=order).split(hp.batch_size):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(images[batch]), labels[batch])
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+    losses = plain_loop(model, images, labels, hp, seed)
     return model, losses, {name for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
