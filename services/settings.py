@@ -8,7 +8,7 @@ from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -84,6 +84,13 @@ class Settings(BaseSettings):
         if files and not files.startswith("file:///"):
             raise ValueError(f"{files!r} is not supported: give a local folder as file:///absolute/path")
         return files
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_can_be_read(cls, url: str) -> str:
+        if url:
+            _refuse_redis_url(url)
+        return url
 
     @field_validator("autoscale")
     @classmethod
@@ -161,6 +168,28 @@ class Settings(BaseSettings):
         )
 
 
+REDIS_URL = "give redis://host:6379/0, rediss://… (TLS) or unix:///path"
+
+
+def _refuse_redis_url(url: str) -> None:
+    """What redis-py would misread in silence. Raises ValueError with a sentence, which never shows the password."""
+    scheme, found, _ = url.partition("://")
+    if not found or scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"{scheme + '://' if found else 'an address without a scheme'} is not supported: {REDIS_URL}")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"its host and port cannot be read: {PERCENT}") from None
+    if parts.fragment or parts.netloc.count("@") > 1 or "@" in parts.path:
+        raise ValueError(f"it has a raw @, / or # in its password: {PERCENT}")
+    if scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
+        raise ValueError(f"{parts.path!r} is no database: Redis numbers them, as in redis://host:6379/0 or ?db=0")
+    if not re.fullmatch(r"|\d+", dict(parse_qsl(parts.query)).get("db", "")):
+        raise ValueError("its db is no number, as in ?db=0")
+
+
+PERCENT = "percent-encode what is special in a password (@ is %40, / is %2F, # is %23), or set HEADWAY_REDIS_PASSWORD"
 POOL = re.compile(r"(cuda|mps|cpu)=(\d{1,4})-(\d{1,4})")
 
 

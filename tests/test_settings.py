@@ -40,3 +40,34 @@ def test_what_names_no_pools_is_refused_with_an_example(autoscale: str) -> None:
 def test_other_settings_of_the_autoscaler_are_checked(setting: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**setting)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("localhost:6379", "an address without a scheme is not supported"),
+        ("sentinel://127.0.0.1:26379/0", "sentinel:// is not supported"),
+        ("http://127.0.0.1", "http:// is not supported"),
+        ("redis://:p@ss/w#1@127.0.0.1:6379/0", "percent-encode"),
+        ("redis://:a/b@127.0.0.1:6379/0", "percent-encode"),
+        ("redis://:a?b@127.0.0.1:6379/0", "percent-encode"),
+        ("redis://:a@b@127.0.0.1:6379/0", "percent-encode"),
+        ("redis://:a[b@127.0.0.1:6379/0", "percent-encode"),
+        ("redis://127.0.0.1:6379/prod", "'/prod' is no database"),
+        ("redis://127.0.0.1:6379?db=prod", "its db is no number"),
+    ],
+)
+def test_a_redis_url_that_would_be_misread_is_refused_in_a_sentence_without_its_password(
+    url: str, sentence: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(redis_url=url)
+    (error,) = refused.value.errors()
+    assert error["loc"] == ("redis_url",)
+    assert sentence in error["msg"]
+    assert "p@ss" not in error["msg"]
+
+
+@pytest.mark.parametrize("url", ["redis://h", "redis://h?db=3", "rediss://u:p%40@h:1/2", "unix:///a/b.sock?db=1", ""])
+def test_a_redis_url_that_means_one_thing_is_taken(url: str) -> None:
+    assert Settings(redis_url=url).redis_url == url

@@ -18,16 +18,17 @@ from redis.exceptions import RedisError
 from services.contract.preflight import DEVICE_REPORTS, Check, DeviceReport
 from services.contract.spec import Prepared
 from services.process import tether
+from services.process.managed import REPLACE_ME
 from services.settings import Settings, settings
 from services.store import keys
+from services.store.broker import TASK, Consumption
 from services.store.connection import is_away
-from services.store.hints import TASK, celery
-from services.store.leases import Fenced
+from services.store.hints import celery
 from services.store.store import Store, open_store, refusal_to_start
 from services.store.workers import Drain
 from workers.duty import Duty
 from workers.spare import Spare
-from workers.supervisor import supervise
+from workers.taking import Taking
 from workers.worker import LocalWorker
 
 log = logging.getLogger("headway.worker")
@@ -36,7 +37,8 @@ CELERY_OPTIONS = ("-P", "threads", "-c", "1", "--without-gossip", "--without-min
 
 
 def main() -> int:
-    """Preflight, heartbeat, work. Ends with 0 after a drain (SIGTERM or SIGINT), 1 if no device can be used."""
+    """Preflight, heartbeat, work. Ends with 0 after a drain (SIGTERM or SIGINT), 1 if no device can be used, REPLACE_ME
+    where another in its place would do better."""
     config = settings()
     config.start_logging()
     _quieten_celery()
@@ -47,12 +49,11 @@ def main() -> int:
     if not preflight[-1].ok:
         print(_refusal(preflight), file=sys.stderr)
         return 1
-    worker = LocalWorker(preflight, config, Duty(_end_process))
+    worker = LocalWorker(preflight, config, Duty(_end_process), Consumption(config.timing.retry_last))
     log.info("%s works on %s", worker.profile.id, worker.profile.device)
     with contextlib.closing(spare_trainer(preflight[-1], config)) as spare:
         spare.prepare()
-        _work_until_drained(worker, spare, config)
-    return 0
+        return _work_until_drained(worker, spare, config)
 
 
 def check_devices(device: str) -> list[DeviceReport]:
@@ -78,67 +79,61 @@ def _quieten_celery() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> None:
-    """One loop and one pool of connections for all that it does: a job would have to wait for its own."""
+def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> int:
+    """One loop and one pool of connections for all that it does: a job would have to wait for its own.
+
+    The exit status: not 0 where Celery's consumer ended unasked, so that this worker is replaced.
+    """
     with (
         start_blocking_portal() as loop,
         loop.wrap_async_context_manager(open_store(config, patience=config.timing.attempt_patience)) as store,
     ):
+        taking = Taking(worker, spare, config, store)
+        going_on: list[Future[Any]] = [
+            loop.start_task_soon(heartbeat, worker, config, store),
+            loop.start_task_soon(taking.look_again_and_again),
+            loop.start_task_soon(_watch_consumer, worker, config),
+        ]
         try:
-            _consume(worker, spare, config, store, loop)
+            _consume(worker, taking, config, loop)
+            was_asked = worker.duty.is_draining
         finally:
+            worker.duty.process_ends()
+            loop.call(taking.has_ended)
+            for task in going_on:
+                task.cancel()
             loop.call(_sign_off, worker, store)
+    if not was_asked:
+        log.critical("Celery's consumer ended unasked: this worker ends, to be replaced")
+    return 0 if was_asked else REPLACE_ME
 
 
-def _consume(worker: LocalWorker, spare: Spare, config: Settings, store: Store, loop: BlockingPortal) -> None:
+def _consume(worker: LocalWorker, taking: Taking, config: Settings, loop: BlockingPortal) -> None:
     """Celery's consumer, until it was told to end."""
-    app = celery(config.store_url, config.timing)
-    beating: list[Future[None]] = []
+    app = celery(config.store_url, config.timing, worker.consumption)
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def train() -> None:
         """There is work: do one job of it."""
-        if not worker.duty.begin():
-            return
-        try:
-            loop.call(_do_one_job, worker, spare, config, store)
-        finally:
-            worker.duty.end()
-            if worker.duty.takes_jobs:
-                spare.prepare()  # now: before, it would have taken the running job's time
+        loop.call(taking.take)
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: Any) -> None:
         worker.duty.process_ends()
 
-    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-    def report(**_: Any) -> None:
-        beating.append(loop.start_task_soon(heartbeat, worker, config, store))
-
     profile = worker.profile
     queues = ",".join(keys.train_queue(kind) for kind in ("any", profile.kind))
-    try:
-        app.worker_main(["--quiet", "worker", "-Q", queues, "-n", profile.id, "-l", "WARNING", *CELERY_OPTIONS])
-    finally:
-        for heart in beating:
-            heart.cancel()
+    app.worker_main(["--quiet", "worker", "-Q", queues, "-n", profile.id, "-l", "WARNING", *CELERY_OPTIONS])
 
 
-async def _do_one_job(worker: LocalWorker, spare: Spare, config: Settings, store: Store) -> None:
-    try:
-        claim = await store.leases.claim_next(worker.profile)
-    except RedisError as error:
-        log.warning("nothing was claimed (%s); the reaper will say again that there is work", type(error).__name__)
-        return
-    if claim is None:
-        return  # another worker was faster, or the work is for others: the message was only a hint
-    worker.job = claim.job
-    try:
-        await supervise(store, claim, config, worker.duty, spare.take)
-    except (RedisError, Fenced) as error:
-        log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
-    finally:
-        worker.job = None
+async def _watch_consumer(worker: LocalWorker, config: Settings) -> None:
+    """One that hangs leaves the worker to its own looks at the line: it goes on, is told of, and is replaced once
+    no job is worked on."""
+    while True:
+        await asyncio.sleep(config.timing.heartbeat)
+        if worker.consumption.silence > config.timing.consumer_silence and worker.job is None:
+            log.critical("Celery's consumer hangs: this worker ends, to be replaced")
+            os._exit(REPLACE_ME)
 
 
 async def heartbeat(worker: LocalWorker, config: Settings, store: Store) -> None:

@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from services import __version__
-from services.contract.fleet import Worker
+from services.contract.fleet import Consumer, Worker
 from services.contract.preflight import DeviceReport
 from services.contract.spec import JobSpec
 from services.contract.weights import RandomWeights, WeightsFile
 from services.settings import Settings
+from services.store.broker import Consumption
 from services.store.leases import WorkerProfile
 from workers.duty import Duty
 
@@ -22,10 +23,13 @@ TORCHVISION_WEIGHTS = "resnet18-f37072fd"  # the file that ResNet18_Weights.DEFA
 
 
 class LocalWorker:
-    def __init__(self, preflight: Sequence[DeviceReport], settings: Settings, duty: Duty) -> None:
+    def __init__(
+        self, preflight: Sequence[DeviceReport], settings: Settings, duty: Duty, consumption: Consumption
+    ) -> None:
         """The last report of `preflight` is that of the device that passed, and is used."""
-        self.duty = duty
+        self.duty, self.consumption = duty, consumption
         self.job: str | None = None
+        self.looked_at: int | None = None  # for a job in line
         self._preflight, self._settings = list(preflight), settings
         self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._started_at = int(time.time())
@@ -48,6 +52,8 @@ class LocalWorker:
             pid=os.getpid(),
             version=__version__,
             preflight=self._preflight,
+            consumer=Consumer(silent_seconds=round(self.consumption.silence, 1), refusal=self.consumption.refusal),
+            looked_at=self.looked_at,
         )
 
     def _weights(self, spec: JobSpec) -> str:

@@ -39,19 +39,25 @@ class Stack:
     processes: list[Managed] = field(default_factory=list)
 
     def check(self) -> None:
-        """Starts again what was killed, lets go of a drained worker. Raises StackError for whatever else has ended."""
+        """Starts again what has ended, lets go of a drained worker. Raises StackError for what refuses to start."""
         for managed in [managed for managed in self.processes if managed.process.poll() is not None]:
-            status = managed.process.returncode
-            if status == 0 and managed.may_drain:
-                managed.kill_session()
-                self.processes.remove(managed)
-                self._tell(f"The {managed.name} was drained and has ended.")
-            elif status < 0 and managed.may_start_again:
-                managed.kill_session()
+            if managed.start_again_at is None:
+                self._is_ended(managed)
+            elif managed.is_due:
                 managed.start()
-                self._tell(f"The {managed.name} was killed ({signal.strsignal(-status)}) and is started again.")
-            else:
-                raise StackError(managed.epitaph())
+
+    def _is_ended(self, managed: Managed) -> None:
+        status = managed.process.returncode
+        if managed.has_refused:
+            raise StackError(managed.epitaph())
+        managed.kill_session()
+        if status == 0 and managed.may_drain:
+            self.processes.remove(managed)
+            self._tell(f"The {managed.name} was drained and has ended.")
+            return
+        how = f"was killed ({signal.strsignal(-status)})" if status < 0 else f"ended with {status}"
+        pause = managed.plan_restart()
+        self._tell(f"The {managed.name} {how} and is started again{f' in {pause:g} s' if pause else ''}.")
 
     def _tell(self, sentence: str) -> None:
         with suppress(RuntimeError):  # a signal may have come in the middle of another print

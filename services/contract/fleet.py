@@ -7,6 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.contract.preflight import DeviceReport
 
 
+class Consumer(BaseModel):
+    """A worker's reader of hints, which only hasten: without it, the worker looks at the line itself."""
+
+    silent_seconds: float = Field(description="since it last came by; more than some is a consumer that hangs")
+    refusal: str | None = Field(None, description="what Redis said when it was last asked for hints, if it refused")
+
+
 class Worker(BaseModel):
     """A worker's own report: what its device is, how its preflight went, what it does now."""
 
@@ -22,6 +29,8 @@ class Worker(BaseModel):
     pid: int
     version: str
     preflight: list[DeviceReport]
+    consumer: Consumer
+    looked_at: int | None = Field(description="when it last looked at the line of jobs")
 
 
 class Queue(BaseModel):

@@ -48,6 +48,8 @@ class Timing(Durations):
     # workers
     heartbeat: float = 2.0
     heartbeat_ttl: float = 15.0  # after the last one a worker is gone
+    look_every: float = 3.0  # at the line, while idle: what a lost hint costs
+    consumer_silence: float = 120.0  # after which Celery's consumer hangs: longer than its pauses while Redis is away
 
     # Redis
     socket: float = 3.0  # redis-py's own default retries hung 58 s on a half-open socket (measured); retrying is ours
@@ -91,7 +93,9 @@ class Timing(Durations):
     probe: float = 2.0  # for one answer of them
     docker: float = 30.0  # for one of Docker's
     watch_every: float = 0.5  # between two looks at the processes
-    restarts_within: float = 120.0  # few of a process are a mishap, many mean that it is broken
+    restarts_within: float = 120.0  # a process that lived longer is started again at once
+    restart_first: float = 0.5  # one that did not last waits, twice as long each time, up to
+    restart_last: float = 30.0
     autoscaler_stop: float = 20.0
     worker_stop: float = 15.0
     container_stop: float = 20.0

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from services.contract.timing import Timing
 
+REPLACE_ME = 70  # EX_SOFTWARE: the exit status of a process that another in its place may do better than
 LOG_TAIL = 15  # lines of a dead process's log that are shown
-STARTS = 5  # of a process within `timing.restarts_within`; one that needs more is not killed, it is broken
 
 
 @dataclass
@@ -32,15 +32,37 @@ class Managed:
     stop_within: float
     may_drain: bool = False
     process: subprocess.Popen[bytes] = field(init=False)
-    starts: list[float] = field(default_factory=list)
+    starts: int = 0
+    pause: float = 0.0  # before the next start, which grows with each that does not last
+    started_at: float = 0.0
+    start_again_at: float | None = None  # of one that has ended
     is_gone: bool = False  # with all of its session: its pid may be another's by now
 
     @property
-    def may_start_again(self) -> bool:
-        return sum(time.monotonic() - at < self.timing.restarts_within for at in self.starts) < STARTS
+    def has_refused(self) -> bool:
+        """Whether it ended by its own will soon after its first start: what is wrong with it is a person's to mend."""
+        by_itself = self.process.returncode > 0 and self.process.returncode != REPLACE_ME
+        return by_itself and self.starts == 1 and self._lived < self.timing.restarts_within
+
+    @property
+    def _lived(self) -> float:
+        return time.monotonic() - self.started_at
+
+    def plan_restart(self) -> float:
+        """At once, and later each time that it does not last; in how many seconds."""
+        if self._lived >= self.timing.restarts_within:
+            self.pause = 0.0
+        pause = self.pause
+        self.start_again_at = time.monotonic() + pause
+        self.pause = min(max(2 * pause, self.timing.restart_first), self.timing.restart_last)
+        return pause
+
+    @property
+    def is_due(self) -> bool:
+        return self.start_again_at is not None and time.monotonic() >= self.start_again_at
 
     def start(self) -> None:
-        self.starts = [*self.starts[-STARTS:], time.monotonic()]
+        self.starts, self.started_at, self.start_again_at = self.starts + 1, time.monotonic(), None
         self.is_gone = False
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(

@@ -4,7 +4,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     ConnectionError,
     MasterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -28,14 +29,16 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from services.contract.errors import StoreFull, StoreUnavailable
 from services.contract.timing import Timing
 from services.store.commands import Redis
+from services.store.rights import missing_rights
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # A replica after a failover is away for our purpose, and one without its primary.
 AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
-# It answers, and takes nothing for now: its disk is full, its replicas are away. In a pipeline the word is quoted.
-STALLED = re.compile(r"\b(MISCONF|NOREPLICAS)\b")
+# It answers, and takes nothing for now: its disk is full, its replicas are away, it loads, a script holds it. In a
+# pipeline or a script's error the word stands somewhere within.
+STALLED = re.compile(r"\b(MISCONF|NOREPLICAS|READONLY|MASTERDOWN|LOADING|BUSY|TRYAGAIN)\b")
 REFUSES = re.compile("HELLO must be|AUTH|invalid username-password")  # redis-py makes connection errors of these too
 
 
@@ -138,31 +141,64 @@ def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
             "Redis has reached its maxmemory: delete old jobs, wait for them to expire, or raise maxmemory."
         )
     if "MISCONF" in str(error):
-        return StoreFull("Redis cannot write its append-only file: its disk is full or broken.")
+        return StoreUnavailable("Redis cannot write its append-only file: its disk is full or broken.")
     if is_away(error):
         return StoreUnavailable("Redis cannot be reached. Nothing was lost; try again shortly.")
     return None
 
 
-async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
-    """Why this Redis must not hold jobs, if so: read from INFO, as managed services block CONFIG."""
+def refusal_to_connect(url: str) -> str | None:
+    """What redis-py cannot make a connection of, in a sentence that does not show the password."""
     try:
-        info = await redis.info("everything")
+        redis.ConnectionPool.from_url(url).make_connection()
+    except TypeError as error:
+        option = re.search("'(.*)'", str(error))
+        return f"HEADWAY_REDIS_URL: its option {option[1] if option else '?'} is not known to redis-py."
+    except ValueError as error:
+        return f"HEADWAY_REDIS_URL: {error}"
+    return None
+
+
+async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
+    """Why this Redis must not hold jobs, if so. Raises ReadOnlyError for a replica, which may become a primary."""
+    try:
+        lacks = await missing_rights(redis, trusted=trusted)
+        info = {} if lacks else await _info(redis)
     except RedisError as error:
         if isinstance(error, AWAY) and not REFUSES.search(str(error)):
             raise
         said = str(error).split(". ")[0]
         return f"Redis refuses the connection: {said}. Check HEADWAY_REDIS_URL, with its user and password."
-    major = int(str(info["redis_version"]).split(".")[0])
-    if major < 7:
-        return f"Redis {info['redis_version']} is too old: Headway needs Redis 7 or Valkey."
+    if lacks:
+        return f"Redis gives this user no right to {lacks}. What Headway needs stands in infra/README.md."
+    if info.get("role") == "slave":
+        raise ReadOnlyError("Redis is a replica: Headway needs the primary")
+    return _unfit(info) or (None if trusted else _forgetful(info))
+
+
+async def _info(redis: Redis) -> dict[str, Any]:
+    """Read from INFO, as managed services block CONFIG; where that is blocked too, nothing is known."""
+    try:
+        return await redis.info("everything")
+    except NoPermissionError:
+        return {}
+
+
+def _unfit(info: Mapping[str, Any]) -> str | None:
+    version = str(info.get("redis_version", "7"))
+    if int(version.split(".")[0]) < 7:
+        return f"Redis {version} is too old: Headway needs Redis 7 or Valkey."
     if info.get("cluster_enabled"):
         return "Redis runs in cluster mode, which Headway does not support: use one primary."
     if info.get("maxmemory_policy", "noeviction") != "noeviction":
         return f"Redis may evict jobs: set `maxmemory-policy noeviction` (it is {info['maxmemory_policy']})."
-    if not trusted and not info.get("aof_enabled"):
-        return (
-            "Redis keeps no append-only file, so a restart would lose jobs: set `appendonly yes`, "
-            "or HEADWAY_REDIS_DURABLE=trusted where your provider persists in a way that INFO does not show."
-        )
     return None
+
+
+def _forgetful(info: Mapping[str, Any]) -> str | None:
+    if info.get("aof_enabled"):
+        return None
+    return (
+        "Redis keeps no append-only file, so a restart would lose jobs: set `appendonly yes`, "
+        "or HEADWAY_REDIS_DURABLE=trusted where your provider persists in a way that INFO does not show."
+    )

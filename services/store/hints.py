@@ -2,7 +2,8 @@
 
 A hint is not acknowledged: it is gone once it is taken, and what is lost on the way the reaper publishes again. So
 Celery writes nothing but the hints, and a full Redis, which refuses such writes, cannot end a worker (its bookkeeping
-of unacknowledged messages did: "Unrecoverable error: OutOfMemoryError", measured).
+of unacknowledged messages did: "Unrecoverable error: OutOfMemoryError", measured). A hint only hastens: a worker that
+idles looks at the line itself every few seconds.
 """
 
 import asyncio
@@ -13,16 +14,15 @@ from kombu.entity import Exchange, Queue
 
 from services.contract.timing import Timing
 from services.store import keys
+from services.store.broker import TASK, Consumption, HintTransport
 from services.store.commands import Redis
 
 log = logging.getLogger(__name__)
 
-TASK = "headway.train"
 
-
-def celery(store_url: str, timing: Timing) -> Celery:
+def celery(store_url: str, timing: Timing, consumption: Consumption | None = None) -> Celery:
     """The Celery app, as both sides set it: no acknowledgements, no results, nothing reserved ahead."""
-    app = Celery("headway", broker=_broker_url(store_url), set_as_current=False)
+    app = Celery("headway", broker="redis://", set_as_current=False)  # which one, the transport is told
     app.conf.update(
         task_ignore_result=True,
         task_queues=[_queue(keys.train_queue(kind)) for kind in keys.KINDS],
@@ -38,7 +38,14 @@ def celery(store_url: str, timing: Timing) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # a Redis that refuses (full, read-only, loading) is away, no reason to end
-        broker_transport_options={"socket_timeout": timing.socket, "socket_connect_timeout": timing.socket},
+        broker_transport=HintTransport,
+        broker_transport_options={
+            "url": store_url,
+            "consumption": consumption or Consumption(pause=timing.retry_last),
+            "ack_emulation": False,
+            "socket_timeout": timing.socket,
+            "socket_connect_timeout": timing.socket,
+        },
     )
     return app
 
@@ -46,11 +53,6 @@ def celery(store_url: str, timing: Timing) -> Celery:
 def _queue(name: str) -> Queue:
     """A plain list in Redis: the default exchange needs no binding, and there is nothing to declare."""
     return Queue(name, Exchange(""), routing_key=name, no_ack=True, no_declare=True)
-
-
-def _broker_url(store_url: str) -> str:
-    """kombu's spelling of a Unix socket."""
-    return store_url.replace("unix://", "redis+socket://", 1)
 
 
 class Hints:

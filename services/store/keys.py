@@ -80,5 +80,5 @@ def of_job(id: str) -> list[str]:
 
 
 def train_queue(kind: str) -> str:
-    """list, Celery's: hints that there is work. Its name is Celery's queue name, hence no prefix."""
-    return "train" if kind == "any" else f"train.{kind}"
+    """list, Celery's: hints that there is work. Its name is that of Celery's queue."""
+    return f"{PREFIX}.train" if kind == "any" else f"{PREFIX}.train.{kind}"

@@ -13,7 +13,14 @@ from services.store.autoscaling import Autoscaling
 from services.store.blobs import Blobs, LocalBlobs
 from services.store.checkpoints import Checkpoints
 from services.store.commands import Redis
-from services.store.connection import Outage, Patience, connected, outage_of_this_process, refusal_to_use
+from services.store.connection import (
+    Outage,
+    Patience,
+    connected,
+    outage_of_this_process,
+    refusal_to_connect,
+    refusal_to_use,
+)
 from services.store.events import Events
 from services.store.files import Files
 from services.store.hints import Hints, celery
@@ -51,6 +58,8 @@ class Store:
 
 async def refusal_to_start(settings: Settings) -> str | None:
     """Why a process must not start with this Redis, as it would lose jobs. One that is away may come back."""
+    if refusal := refusal_to_connect(settings.store_url):
+        return refusal
     async with connected(settings.store_url, settings.timing) as redis:
         try:
             return await refusal_to_use(redis, trusted=settings.redis_durable == "trusted")

@@ -7,12 +7,15 @@ import time
 
 import pytest
 
+from services.store import keys
 from tests.chaos.conftest import ASKED, Holds, Submit
 from tests.chaos.house import House
 from tests.chaos.verdict import Told
 from tests.drawing import shapes
 from tests.jobs import JOBS, Upload, submitted
 from tests.waiting import wait_until
+
+HINTS = keys.train_queue("any")
 
 pytestmark = pytest.mark.slow  # workers or APIs are started
 
@@ -97,11 +100,11 @@ def _follow(house: House, job: str, heard: list[str]) -> None:
 def test_hints_that_are_lost_or_far_too_many_do_no_harm(house: House, submit: Submit, holds: Holds) -> None:
     house.reaper.kill()
     jobs = [submit(), submit(steps=0), submit(steps=0)]
-    (hint, *_) = house.redis.lrange("train", 0, -1)
-    house.redis.delete("train")  # whatever was published is lost
+    (hint, *_) = house.redis.lrange(HINTS, 0, -1)
+    house.redis.delete(HINTS)  # whatever was published is lost
     house.heal()  # the reaper, which is all there is to help
-    wait_until(lambda: house.redis.llen("train") or house.look(jobs[-1])["status"] != "queued", seconds=60)
-    house.redis.lpush("train", *[hint] * 20)  # and now there are far too many
+    wait_until(lambda: house.redis.llen(HINTS) or house.look(jobs[-1])["status"] != "queued", seconds=60)
+    house.redis.lpush(HINTS, *[hint] * 20)  # and now there are far too many
     for job in jobs:
         assert holds(job).job["status"] == "succeeded"
-    wait_until(lambda: not house.redis.llen("train"))
+    wait_until(lambda: not house.redis.llen(HINTS))

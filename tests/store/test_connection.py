@@ -1,5 +1,6 @@
 """Which Redis is trusted with jobs, and what a reader is told when there is none."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -8,10 +9,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from services.contract.timing import Timing
 from services.settings import Settings
-from services.store.connection import AWAY, Outage, Patience, connected, refusal_to_use
+from services.store.connection import (
+    AWAY,
+    Outage,
+    Patience,
+    as_problem,
+    connected,
+    is_away,
+    refusal_to_connect,
+    refusal_to_use,
+)
 from tests.conftest import free_port, running_valkey
 
 pytestmark = pytest.mark.anyio
@@ -103,3 +114,70 @@ async def test_a_redis_that_wants_a_password_says_so_in_a_sentence(short_folder:
             assert "Redis refuses the connection" in refused
             assert "HEADWAY_REDIS_URL" in refused
         assert await refusal(url.replace("unix://", "unix://:secret@")) is None
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        (("~headway:*", "+@all"), "touch the keys headway.*"),
+        (("~headway.*", "+@all"), "touch the keys headway:*"),
+        (("~headway:*", "~headway.*", "+@all", "-xadd", "-brpop"), "use BRPOP, XADD"),
+        (("~*", "+@all", "-multi"), "use MULTI"),
+        (("~*", "+@all", "-info"), "use INFO"),
+    ],
+)
+async def test_a_user_who_may_not_do_all_is_told_what_is_missing(
+    short_folder: Path, tmp_path: Path, rights: tuple[str, ...], missing: str
+) -> None:
+    with running_valkey(short_folder / "acl.sock", tmp_path) as url:
+        async with connected(url, TIMING) as redis:
+            await cast(Any, redis).execute_command("ACL", "SETUSER", "ann", "on", ">pw", "&*", *rights)
+        assert f"no right to {missing}" in (await refusal(url.replace("unix://", "unix://ann:pw@")) or "")
+
+
+async def test_a_user_with_the_rights_that_the_runbook_names_is_taken(short_folder: Path, tmp_path: Path) -> None:
+    runbook = (Path(__file__).parents[2] / "infra" / "README.md").read_text()
+    (rights,) = re.findall(r"ACL SETUSER headway on '>…' (.*)", runbook)
+    with running_valkey(short_folder / "acl.sock", tmp_path) as url:
+        async with connected(url, TIMING) as redis:
+            await cast(Any, redis).execute_command("ACL", "SETUSER", "headway", "on", ">pw", *rights.split())
+        assert await refusal(url.replace("unix://", "unix://headway:pw@")) is None
+
+
+async def test_a_user_without_info_is_taken_where_redis_is_trusted(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "acl.sock", tmp_path) as url:
+        async with connected(url, TIMING) as redis:
+            await cast(Any, redis).execute_command("ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", "-info")
+        assert await refusal(url.replace("unix://", "unix://bob:pw@"), trusted=True) is None
+
+
+async def test_a_replica_is_away_until_it_is_a_primary(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "replica.sock", tmp_path) as url:
+        async with connected(url, TIMING) as redis:
+            await cast(Any, redis).execute_command("REPLICAOF", "127.0.0.1", "1")
+            with pytest.raises(ReadOnlyError, match="replica"):
+                await refusal(url)
+            await cast(Any, redis).execute_command("REPLICAOF", "NO", "ONE")
+        assert await refusal(url) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "MISCONF Errors writing to the AOF file",
+        "NOREPLICAS Not enough good replicas to write.",
+        "Command # 1 (HSET) of pipeline caused error: READONLY You can't write against a read only replica.",
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        "LOADING Valkey is loading the dataset in memory",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+    ],
+)
+def test_a_redis_that_takes_nothing_for_now_is_away_and_the_client_may_try_again(said: str) -> None:
+    problem = as_problem(ResponseError(said))
+    assert is_away(ResponseError(said))
+    assert (problem and problem.status, problem and problem.retry) == (503, True)
+
+
+def test_an_option_that_redis_py_does_not_know_is_named() -> None:
+    assert "option colour is not known" in (refusal_to_connect("redis://localhost/0?colour=red") or "")
+    assert refusal_to_connect("redis://localhost?db=3&socket_keepalive=yes") is None

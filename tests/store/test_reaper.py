@@ -58,10 +58,10 @@ async def test_a_hint_that_is_missing_on_two_passes_is_published_again_and_no_mo
         await created(store)
     reaper = Reaper(store, settings)
     await reaper.one_pass()
-    assert await store.redis.llen("train") == 0
+    assert await store.redis.llen(keys.train_queue("any")) == 0
     for _ in range(3):
         await reaper.one_pass()
-    assert await store.redis.llen("train") == 3
+    assert await store.redis.llen(keys.train_queue("any")) == 3
 
 
 async def test_a_lost_job_is_said_at_once_and_one_that_ends_so_leaves_no_half_made_model(

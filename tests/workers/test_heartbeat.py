@@ -7,6 +7,7 @@ import pytest
 
 from services.contract.fleet import Worker
 from services.settings import Settings
+from services.store.broker import Consumption
 from services.store.store import Store
 from tests.reports import passed
 from workers.duty import Duty
@@ -20,7 +21,7 @@ class Hesitant(LocalWorker):
     """Its first report goes wrong; it notes when its third is asked for."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__([passed()], settings, Duty(lambda: None))
+        super().__init__([passed()], settings, Duty(lambda: None), Consumption(pause=1.0))
         self.reports, self.third = 0, asyncio.Event()
 
     def report(self) -> Worker:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from services import __version__
 from services.api.deps import TheSettings, TheStore
@@ -40,7 +40,11 @@ async def readyz(response: Response, store: TheStore, settings: TheSettings) -> 
         refusal = await refusal_to_use(store.redis, trusted=trusted)
         workers = len(await store.workers.all())
     except RedisError as error:
-        refusal, workers = f"cannot be reached ({type(error).__name__})", 0
+        refusal, workers = _why_away(error), 0
     if refusal is not None:
         response.status_code = 503
     return Readiness(ready=refusal is None, redis=refusal or "ok", durability=durability, workers=workers)
+
+
+def _why_away(error: RedisError) -> str:
+    return str(error) if isinstance(error, ReadOnlyError) else f"cannot be reached ({type(error).__name__})"

@@ -1,0 +1,89 @@
+"""What a user of Redis must be allowed to: asked of Redis command by command, in a transaction that is thrown away."""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from services.store import keys
+from services.store.commands import Redis
+
+# Each command that we send, scripts' included, with arguments that it takes. Nothing of it is carried out.
+K: Final = keys.TOTALS
+COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
+    ("APPEND", K, ""),
+    ("BRPOP", K, "1"),
+    ("CLIENT", "ID"),
+    ("CLIENT", "UNBLOCK", "0"),
+    ("DEL", K),
+    ("EVALSHA", "0" * 40, "1", K),
+    ("EXISTS", K),
+    ("GET", K),
+    ("GETRANGE", K, "0", "0"),
+    ("HDEL", K, "f"),
+    ("HGET", K, "f"),
+    ("HGETALL", K),
+    ("HINCRBY", K, "f", "0"),
+    ("HMGET", K, "f"),
+    ("HSET", K, "f", "v"),
+    ("LLEN", K),
+    ("LPUSH", K, "v"),
+    ("LRANGE", K, "0", "0"),
+    ("LTRIM", K, "0", "0"),
+    ("PEXPIRE", K, "1"),
+    ("PING",),
+    ("SCRIPT", "LOAD", "return 1"),
+    ("SET", K, "v"),
+    ("STRLEN", K),
+    ("TIME",),
+    ("XADD", K, "*", "f", "v"),
+    ("XLEN", K),
+    ("XRANGE", K, "-", "+"),
+    ("XREAD", "STREAMS", K, "0"),
+    ("XREVRANGE", K, "+", "-"),
+    ("XTRIM", K, "MAXLEN", "1"),
+    ("ZADD", K, "0", "v"),
+    ("ZCARD", K),
+    ("ZRANGE", K, "0", "0"),
+    ("ZRANGEBYSCORE", K, "0", "0"),
+    ("ZRANK", K, "v"),
+    ("ZREM", K, "v"),
+    ("ZREMRANGEBYSCORE", K, "0", "0"),
+    ("ZREVRANGEBYLEX", K, "+", "-"),
+    ("ZSCORE", K, "v"),
+)
+INFO: Final = ("INFO", "everything")
+# A key of each kind that there is: records, and Celery's lists.
+KEYS: Final = {f"{keys.PREFIX}:*": K, f"{keys.PREFIX}.*": keys.train_queue("any")}
+
+
+async def missing_rights(redis: Redis, *, trusted: bool) -> str | None:
+    """Of the user that we are to Redis, in words; None where nothing is missing. `trusted`: INFO is not needed."""
+    if await _refused(redis, []):
+        return "use MULTI"
+    if lacking := [pattern for pattern, key in KEYS.items() if await _refused(redis, [("GET", key), ("SET", key, "")])]:
+        return f"touch the keys {', '.join(lacking)}"
+    if refused := await _refused(redis, COMMANDS if trusted else (*COMMANDS, INFO)):
+        return f"use {', '.join(refused)}"
+    return None
+
+
+async def _refused(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str]:
+    """The names of those that Redis says no to. It does so as they are queued, and here none is carried out."""
+    pool = cast(Any, redis).connection_pool
+    connection = await pool.get_connection()
+    asked = [("MULTI",), *commands, ("DISCARD",)]
+    refused = []
+    try:
+        await connection.send_packed_command(connection.pack_commands(asked))
+        for name, *rest in asked:
+            try:
+                await connection.read_response()
+            except NoPermissionError:
+                refused.append(f"{name} {rest[0]}" if name in ("CLIENT", "SCRIPT") else name)
+            except ResponseError:
+                pass  # of a server that takes no writes just now: not a matter of rights
+    finally:
+        await connection.disconnect()  # whatever was left on it
+        await pool.release(connection)
+    return refused

@@ -1,0 +1,66 @@
+"""How a worker comes by its jobs: one at a time, as soon as a hint comes, or when it is time to look at the line."""
+
+import asyncio
+import logging
+import time
+from typing import NoReturn
+
+from redis.exceptions import RedisError
+
+from services.settings import Settings
+from services.store.leases import Fenced
+from services.store.store import Store
+from workers.spare import Spare
+from workers.supervisor import supervise
+from workers.worker import LocalWorker
+
+log = logging.getLogger("headway.worker")
+
+
+class Taking:
+    def __init__(self, worker: LocalWorker, spare: Spare, config: Settings, store: Store) -> None:
+        self._worker, self._spare, self._config, self._store = worker, spare, config, store
+        self._turn = asyncio.Lock()
+
+    async def take(self) -> None:
+        """The first job in line that this worker may take, to its end; nothing where there is none."""
+        async with self._turn:
+            if not self._worker.duty.begin():
+                return
+            try:
+                await self._one_job()
+            finally:
+                self._worker.duty.end()
+
+    async def look_again_and_again(self) -> NoReturn:
+        """Hints may be lost, refused or never come: an idle worker looks at the line itself."""
+        while True:
+            if not self._turn.locked():
+                try:
+                    await self.take()
+                except Exception:  # whatever it is, the next look is due
+                    log.exception("a job could not be taken")
+            await asyncio.sleep(self._config.timing.look_every)
+
+    async def has_ended(self) -> None:
+        """Once no job is worked on."""
+        async with self._turn:
+            return
+
+    async def _one_job(self) -> None:
+        try:
+            claim = await self._store.leases.claim_next(self._worker.profile)
+        except RedisError:
+            return  # the next look, or hint, may find it
+        self._worker.looked_at = int(time.time())
+        if claim is None:
+            return  # another worker was faster, or the work is for others: the message was only a hint
+        self._worker.job = claim.job
+        try:
+            await supervise(self._store, claim, self._config, self._worker.duty, self._spare.take)
+        except (RedisError, Fenced) as error:
+            log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
+        finally:
+            self._worker.job = None
+        if self._worker.duty.takes_jobs:
+            await asyncio.to_thread(self._spare.prepare)  # now: before, it would have taken the running job's time
