@@ -47,6 +47,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="what the API binds to; another than loopback only with keys, or `open`")
     port: int = Field(8000, ge=1, le=65535, description="of the API")
+    keep_alive: float = Field(
+        75.0,
+        gt=0,
+        le=3600,
+        description="seconds an idle connection is kept: longer than a proxy before it does",
+    )
     api_keys_file: Path | None = Field(None, description="the keys' hashes with their tenants, a line of JSON each")
     open: bool = Field(False, description="without keys: whoever reaches the service may use it")
     hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")

@@ -3,36 +3,22 @@
 import asyncio
 import contextlib
 import resource
-import socket
 import sys
 from math import ceil
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.api import auth
+from services.api.connections import protocol
 from services.api.main import create_app
 from services.process import tether
 from services.settings import Settings, settings
 from services.store.store import refusal_to_start
 
 MANY = 10_240  # open files; macOS allows no more
-
-
-def protocol(vanished: float) -> type[H11Protocol]:
-    """HTTP that cuts off a client which acknowledges nothing, or takes nothing, for `vanished` seconds: its stream's
-    heartbeats find it out. The kernel's own patience is some 15 minutes. macOS has no such option."""
-
-    class VigilantProtocol(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            connection = transport.get_extra_info("socket")
-            if hasattr(socket, "TCP_USER_TIMEOUT"):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(vanished * 1000))
-            super().connection_made(transport)
-
-    return VigilantProtocol
+BACKLOG = 256  # connections that asyncio takes at once: few enough that `connections` can cut in between
 
 
 class Server(uvicorn.Server):
@@ -55,29 +41,35 @@ def main(config: Settings | None = None) -> int:
         return 1
     config.start_logging()
     app = create_app(config)
+    files = _allow_many_connections()
     options = uvicorn.Config(
         app,
-        http=protocol(config.timing.vanished),
+        http=protocol(config.timing, most_waiting=files // 4),
         host=config.host.strip("[]"),
         port=config.port,
+        backlog=BACKLOG,
         log_level=config.log_level.lower(),
         access_log=config.log_level == "DEBUG",
+        timeout_keep_alive=ceil(config.keep_alive),
         timeout_graceful_shutdown=ceil(config.timing.api_grace),
         server_header=False,
     )
     server = Server(options, app)
-    _allow_many_connections()
     server.run()
     return 0 if server.started else 1
 
 
-def _allow_many_connections() -> None:
-    """A thousand streams are more than the 1,024 files that Debian lets a process open unless it asks."""
+def _allow_many_connections() -> int:
+    """How many files this process may open: a thousand streams are more than the 1,024 that Debian lets it unless it
+    asks."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MANY if hard == resource.RLIM_INFINITY else min(MANY, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 def _bad_keys(config: Settings) -> str | None:

@@ -29,6 +29,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.settings = config
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
     app.state.closing = asyncio.Event()
+    app.include_router(files.uploads)
     for routes in (files, jobs, events, models, fleet, health, metrics):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)

@@ -72,6 +72,8 @@ async def _answer_validation(request: Request, error: Exception) -> JSONResponse
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, HeadwayError):  # FastAPI's own, of what we said of a body
+        return problem(error.__cause__)
     if error.status_code == 404:
         return problem(
             errors.NotFound(f"There is no {request.method} {request.url.path} here; /docs lists what there is.")

@@ -8,7 +8,8 @@ HeadwayError                        what a request can end with
 ├── Forbidden                 403
 ├── NotFound                  404   also for what belongs to another tenant
 ├── MethodNotAllowed      405
-├── ActionRefused             409   the job's status does not allow it
+├── RequestTimeout        408   the body did not come in time
+├── ActionRefused         409   the job's status does not allow it
 ├── InFlight              409   the same submission is under way: try again
 ├── TooLarge                  413
 ├── StoreUnavailable          503   Redis is away: try again
@@ -69,6 +70,10 @@ class NotFound(HeadwayError):
 
 class MethodNotAllowed(HeadwayError):
     status, code, type, title = 405, "method_not_allowed", "invalid_request_error", "Method not allowed"
+
+
+class RequestTimeout(HeadwayError):
+    status, code, type, title, retry = 408, "request_timeout", "invalid_request_error", "Request timeout", True
 
 
 class ActionRefused(HeadwayError):

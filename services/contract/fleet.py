@@ -29,8 +29,8 @@ class Worker(BaseModel):
     pid: int
     version: str
     preflight: list[DeviceReport]
-    consumer: Consumer
-    looked_at: int | None = Field(description="when it last looked at the line of jobs")
+    consumer: Consumer | None = None
+    looked_at: int | None = Field(None, description="when it last looked at the line of jobs")
 
 
 class Queue(BaseModel):

@@ -72,6 +72,10 @@ class Timing(Durations):
     ask_again: float = 10.0  # within which a worker that was asked to drain says that it does
 
     # the API
+    headers: float = 10.0  # of a request, from its first byte, or from the connection's
+    body: float = 20.0  # of JSON
+    pace: float = 30.0  # within which any body brings its least number of bytes
+    linger: float = 5.0  # for a body that nobody reads: a client sees our answer, then it is cut off
     stream_block: float = 5.0  # one read of the streams waits
     stream_heartbeat: float = 15.0  # of silence, then a comment, so that proxies keep the connection
     stream_retry: float = 3.0  # a browser waits before it comes back
@@ -130,6 +134,10 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
     "the API has time for its requests": lambda t: t.api_grace < t.api_stop,
     "a turn is renewed before it ends": lambda t: (
         t.reaper_every < t.reaper_turn and 2 * t.autoscaler_every < t.autoscaler_turn
+    ),
+    "an idle worker looks at the line before its reaper would": lambda t: t.look_every < t.reaper_every,
+    "a slow body is cut before its client gives up": lambda t: (
+        t.linger < t.headers < t.body < t.pace <= t.client_request
     ),
     "a stream's heartbeat comes before anyone takes it for dead": lambda t: (
         t.stream_heartbeat < min(t.vanished, t.client_request)

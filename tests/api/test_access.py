@@ -36,7 +36,8 @@ def test_every_route_under_v1_wants_a_key_and_the_rest_does_not(keyed: tuple[htt
     spec = client.get("/openapi.json").json()
     for path, methods in spec["paths"].items():
         for method in methods:
-            answer = client.request(method, path.replace("{", "").replace("}", ""))
+            url, headers = path.replace("{", "").replace("}", ""), {"Content-Type": "application/json"}
+            answer = client.request(method, url, content=b"{", headers=headers)  # which is not even looked at
             if path.startswith("/v1/"):
                 assert problem(answer, 401)["error"]["code"] == "invalid_api_key"
                 assert answer.headers["www-authenticate"] == "Bearer"

@@ -8,6 +8,7 @@ import httpx
 import pytest
 import redis
 
+from services.store import keys
 from tests.api.conftest import problem
 from tests.drawing import shapes, zipped
 
@@ -192,7 +193,7 @@ def test_a_job_that_is_not_there_is_404_whatever_its_name(api: httpx.Client, sub
 def test_a_job_makes_one_hint_that_names_no_job(submit: Submit, redis_url: str) -> None:
     id = submit().json()["id"]
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        messages = client.lrange("train", 0, -1)
+        messages = client.lrange(keys.train_queue("any"), 0, -1)
     assert len(messages) == 1
     assert id not in messages[0]
     assert json.loads(messages[0])["headers"]["task"] == "headway.train"

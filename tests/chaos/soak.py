@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from services.store import keys
 from tests.chaos.house import House, Part
 from tests.chaos.line import Mode
 from tests.chaos.verdict import ENDS, Told, faults_of, leftovers
@@ -322,12 +324,34 @@ def _make_room(soak: Soak) -> None:
 
 
 def _hints_lost(soak: Soak) -> bool:
-    return bool(soak.house.redis.delete("train", "train.cpu"))
+    return bool(soak.house.redis.delete(keys.train_queue("any"), keys.train_queue("cpu")))
 
 
 def _hints_doubled(soak: Soak) -> bool:
-    hint = soak.house.redis.lindex("train", 0)
-    return bool(hint and soak.house.redis.lpush("train", hint, hint))
+    hint = soak.house.redis.lindex(keys.train_queue("any"), 0)
+    return bool(hint and soak.house.redis.lpush(keys.train_queue("any"), hint, hint))
+
+
+def _garbage_among_the_hints(soak: Soak) -> bool:
+    garbage = soak.random.choice([b"", b"garbage", b"\xff", b"null", b"[]", b'{"headers": {"task": "theirs"}}'])
+    return bool(soak.house.redis.lpush(keys.train_queue("any"), *[garbage] * 3))
+
+
+def _redis_read_only(soak: Soak) -> bool:
+    """As an old primary after a failover."""
+    if soak.is_busy(soak.house.store.name):
+        return False
+    soak.house.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    back = lambda: soak.house.redis.execute_command("REPLICAOF", "NO", "ONE")  # noqa: E731
+    return soak.later(soak.between(1, 20), soak.house.store.name, back)
+
+
+def _silent_connections(soak: Soak) -> bool:
+    where = soak.house.client.base_url
+    silent = contextlib.ExitStack()
+    for _ in range(300):
+        silent.enter_context(socket.create_connection((where.host, where.port or 0), timeout=10))
+    return soak.later(soak.between(1, 30), "silent connections", silent.close)
 
 
 def _cache_deleted(soak: Soak) -> bool:
@@ -373,6 +397,9 @@ FAULTS: dict[str, tuple[int, Callable[[Soak], bool]]] = {
     "Redis full": (3, _redis_full),
     "hints lost": (3, _hints_lost),
     "hints doubled": (2, _hints_doubled),
+    "garbage among the hints": (3, _garbage_among_the_hints),
+    "Redis read-only": (3, _redis_read_only),
+    "silent connections": (2, _silent_connections),
     "feature cache deleted": (1, _cache_deleted),
     "checkpoint cut": (3, _checkpoint_cut),
     "cancel": (2, _wished("cancel")),

@@ -26,6 +26,8 @@ BREAKS: dict[str, dict[str, Any]] = {
     "the API has time for its requests": {"api_grace": 10.0},
     "a turn is renewed before it ends": {"reaper_turn": 5.0},
     "a stream's heartbeat comes before anyone takes it for dead": {"stream_heartbeat": 20.0},
+    "a slow body is cut before its client gives up": {"linger": 10.0},
+    "an idle worker looks at the line before its reaper would": {"look_every": 5.0},
     "a retry finds its first try for longer than that may take": {"submission_by_body": 10.0},
     "checkpoints keep their distance": {"trainer": TrainerTiming(checkpoint_gap=10.0)},
 }

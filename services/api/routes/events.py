@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from services.api.deps import After, Limit, OwnJob, TheSettings, TheStore, TheStreams
+from services.api.door import Door
 from services.api.pages import Page, page
 from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream
 from services.contract.errors import InvalidRequest
 from services.contract.events import Event
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=Door)
 
 
 @router.get(

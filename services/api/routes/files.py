@@ -6,13 +6,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
 from services.api.deps import After, Limit, OwnFile, Tenant, TheSettings, TheStore
+from services.api.door import Door, StreamedDoor
 from services.api.pages import Page, cursor, page
 from services.api.uploads import receive
 from services.api.views import file_view
 from services.contract.errors import NotFound
 from services.contract.file import File
 
-router = APIRouter(prefix="/v1/files", tags=["files"])
+router = APIRouter(prefix="/v1/files", tags=["files"], route_class=Door)
+uploads = APIRouter(prefix="/v1/files", tags=["files"], route_class=StreamedDoor)
 
 FORM = {
     "requestBody": {
@@ -37,7 +39,7 @@ FORM = {
 }
 
 
-@router.post("", openapi_extra=FORM)
+@uploads.post("", openapi_extra=FORM)
 async def upload(request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> File:
     """A zip, tar or tar.gz of labelled images, parsed as it streams and listed as it ends."""
     record = await receive(request, store.blobs, tenant, settings.max_upload_bytes)

@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from services.api.deps import Tenant, TheKeys, TheStore
+from services.api.door import Door
 from services.api.pages import Page, page
 from services.contract.errors import Forbidden, NotFound
 from services.contract.fleet import AutoscalerReport, Queue, Worker
 from services.store.workers import Drain
 
-router = APIRouter(prefix="/v1", tags=["fleet"])
+router = APIRouter(prefix="/v1", tags=["fleet"], route_class=Door)
 
 
 @router.get("/workers")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore
+from services.api.door import Door
 from services.api.idempotency import once
 from services.api.pages import Page, cursor, page
 from services.api.submission import resolve
@@ -23,7 +24,7 @@ from services.store.files import FileRecord
 from services.store.record import JobRecord
 from services.store.store import Store
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=Door)
 
 
 @router.post("", response_model=Job)

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from services.api.deps import Tenant, TheStore
+from services.api.door import Door
 from services.contract.errors import InvalidRequest, NotFound
 from services.contract.ids import job_of_model
 from services.contract.recipe import Export
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Door)
 
 
 @router.get("/{model_id}/content", response_class=FileResponse)

@@ -1,0 +1,104 @@
+"""The door of every route under /v1: the key first, then a body that is small and comes in time."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from services.api import auth
+from services.contract.errors import InvalidRequest, RequestTimeout, TooLarge, Unauthorized
+from services.contract.timing import Timing
+
+BODY_CAP = 1024**2  # bytes; ten thousand times a job's
+
+
+class Door(APIRoute):
+    """FastAPI reads a body before it looks at anything else; this comes before that."""
+
+    reads_body: ClassVar[bool] = True
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def enter(request: Request) -> Response:
+            try:
+                request.state.tenant = _tenant(request)
+            except Unauthorized:
+                if self.reads_body:
+                    await _pass_over(request)
+                raise
+            return await handle(SmallRequest(request.scope, request.receive) if self.reads_body else request)
+
+        return enter
+
+
+class StreamedDoor(Door):
+    """For a route that reads its body itself, as it streams, and bounds it."""
+
+    reads_body = False
+
+
+class SmallRequest(Request):
+    """Its body is bounded, and is JSON in which each name stands once."""
+
+    async def body(self) -> bytes:
+        """Raises TooLarge, RequestTimeout."""
+        if not hasattr(self, "_body"):
+            timing: Timing = self.app.state.settings.timing
+            try:
+                async with asyncio.timeout(timing.body):
+                    self._body = await self._read()
+            except TimeoutError:
+                raise RequestTimeout(f"The body did not come within {timing.body:g} s.") from None
+        return self._body
+
+    async def json(self) -> Any:
+        """Raises InvalidRequest, JSONDecodeError."""
+        if not hasattr(self, "_json"):
+            self._json = json.loads(await self.body(), object_pairs_hook=_each_name_once)
+        return self._json
+
+    async def _read(self) -> bytes:
+        if int(self.headers.get("content-length") or 0) > BODY_CAP:
+            raise _too_large()
+        body = b""
+        async for chunk in self.stream():
+            body += chunk
+            if len(body) > BODY_CAP:
+                raise _too_large()
+        return body
+
+
+async def _pass_over(request: Request) -> None:
+    """A small body ends before our answer, as clients like it; of a large one they see the answer while they send."""
+    size = 0
+    with suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            if (size := size + len(chunk)) > BODY_CAP:
+                return
+
+
+def _tenant(request: Request) -> str:
+    """Raises Unauthorized."""
+    keys: auth.Keys | None = request.app.state.keys
+    if keys is None:
+        return auth.LOCAL_TENANT
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return auth.tenant_by_key(keys, key.strip() if scheme.lower() == "bearer" else None)
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"{name[:64]}: it stands twice", param=name[:64])
+    return dict(pairs)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"The body is larger than {BODY_CAP} bytes.")
