@@ -219,6 +219,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+# What a process may know that decodes strangers' bytes: no store URL, no key, no password, no other program's secrets.
+INHERITED = re.compile(
+    r"PATH|PYTHON.*|VIRTUAL_ENV|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TORCH_.*|PYTORCH_.*|XDG_CACHE_HOME|LD_LIBRARY_PATH|"
+    r"DYLD_.*|CUDA_.*|NVIDIA_.*|NCCL_.*|OMP_.*|MKL_.*|OPENBLAS_.*|KMP_.*|(?i:(http|https|all|no)_proxy)|"
+    r"SSL_CERT_.*|REQUESTS_CA_BUNDLE"
+)
+
+
+def bare_environment() -> dict[str, str]:
+    """Of ours, what such a process needs."""
+    return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
+
+
 @cache
 def settings() -> Settings:
     """The process's settings, read once."""

@@ -6,6 +6,7 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.api import auth
+from services.api.listers import Listers
 from services.api.streams import Streams
 from services.contract.errors import NotFound
 from services.settings import Settings
@@ -29,6 +30,12 @@ def _streams(request: Request) -> Streams:
     return streams
 
 
+def _listers(request: Request) -> Listers:
+    listers: Listers = request.app.state.listers
+    return listers
+
+
+TheListers = Annotated[Listers, Depends(_listers)]
 TheStore = Annotated[Store, Depends(_store)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheStreams = Annotated[Streams, Depends(_streams)]

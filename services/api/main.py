@@ -1,6 +1,7 @@
 """The app: what it holds while it lives, its routes, its guard."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from services import __version__
 from services.api import auth, problems
+from services.api.listers import Listers
 from services.api.routes import events, files, fleet, health, jobs, metrics, models
 from services.api.streams import Streams
 from services.contract.errors import HeadwayError
@@ -46,7 +48,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams = Streams(store, config.store_url, config.timing)
         reading = asyncio.create_task(streams.run())
         app.state.store, app.state.streams = store, streams
-        yield
+        with contextlib.closing(Listers(config.timing)) as app.state.listers:
+            yield
         app.state.closing.set()
         await end(reading)
         await streams.aclose()

@@ -15,10 +15,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from services.api.listers import Listers
 from services.contract.errors import BadRequest, InvalidRequest, TooLarge
+from services.contract.file import Listed
 from services.contract.ids import new_id
-from services.datasets.index import contents, write_index
-from services.datasets.listing import list_archive
 from services.store import places
 from services.store.blobs import Blobs
 from services.store.files import FileRecord
@@ -39,7 +39,7 @@ class Form:
     ended: bool = False
 
 
-async def receive(request: Request, blobs: Blobs, tenant: str, cap: int) -> FileRecord:
+async def receive(request: Request, blobs: Blobs, listers: Listers, tenant: str, cap: int) -> FileRecord:
     """The upload's record, its bytes and its index in the store; nothing is left behind where it is refused.
 
     Raises BadRequest, InvalidRequest, InvalidArchive, TooLarge.
@@ -51,7 +51,8 @@ async def receive(request: Request, blobs: Blobs, tenant: str, cap: int) -> File
     try:
         form = await _parse(request, draft, cap)
         _check(form)
-        return await asyncio.to_thread(_keep, form, blobs, tenant)
+        listed = await listers.list(tenant, draft)
+        return await asyncio.to_thread(_keep, form, listed, blobs, tenant)
     finally:
         for leftover in draft.parent.glob(f"{draft.name}*"):
             leftover.unlink(missing_ok=True)
@@ -158,18 +159,18 @@ def _check(form: Form) -> None:
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
 
 
-def _keep(form: Form, blobs: Blobs, tenant: str) -> FileRecord:
-    """List the archive, then move it to where its content says; equal bytes share a place."""
-    listing = list_archive(form.draft)
+def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
+    """All moves to where the upload's content says; equal bytes share a place."""
+    assert listed.data is not None
+    assert listed.index is not None
+    assert listed.contents is not None
     digest = form.sha256.hexdigest()
     upload = places.upload(tenant, digest)
-    index, data = places.index(upload), upload if listing.data == form.draft else places.plain_tar(upload)
-    draft_index = form.draft.with_name(form.draft.name + ".index")
-    write_index(listing.images, draft_index)
+    index, data = places.index(upload), upload if listed.data == form.draft else places.plain_tar(upload)
     blobs.adopt(upload, form.draft)
     if data != upload:
-        blobs.adopt(data, listing.data)
-    blobs.adopt(index, draft_index)
+        blobs.adopt(data, listed.data)
+    blobs.adopt(index, listed.index)
     return FileRecord(
         id=new_id("file"),
         tenant=tenant,
@@ -180,7 +181,7 @@ def _keep(form: Form, blobs: Blobs, tenant: str) -> FileRecord:
         upload=upload,
         data=data,
         index=index,
-        contents=contents(listing.images, listing.ignored),
+        contents=listed.contents,
     )
 
 

@@ -43,7 +43,7 @@ class CreateJob(AskedRecipe):
         None,
         description=f"share held out for validation, stratified; {DEFAULT_SPLIT} where no validation data is given",
     )
-    num_labels: Annotated[int, Field(ge=2, le=100_000)] | Auto = "auto"
+    num_labels: Annotated[int, Field(ge=2, le=10_000)] | Auto = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     device: Device = "auto"
     priority: Annotated[int, Field(ge=0, le=9)] = 0

@@ -1,5 +1,6 @@
 """An uploaded file, and what it holds."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
@@ -16,6 +17,17 @@ class Contents(BaseModel):
 
     def of(self, split: Split) -> dict[str, int]:
         return self.labels.get(split, {})
+
+
+class Listed(BaseModel):
+    """What became of an archive, as one process tells another: refused, hindered by the operating system, or listed."""
+
+    refusal: str | None = None
+    errno: int | None = None
+    strerror: str | None = None
+    data: Path | None = None
+    index: Path | None = None
+    contents: Contents | None = None
 
 
 class File(BaseModel):

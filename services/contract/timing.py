@@ -75,6 +75,7 @@ class Timing(Durations):
     headers: float = 10.0  # of a request, from its first byte, or from the connection's
     body: float = 20.0  # of JSON
     pace: float = 30.0  # within which any body brings its least number of bytes
+    listing: float = 300.0  # of an archive: 64 GiB unpacked
     linger: float = 5.0  # for a body that nobody reads: a client sees our answer, then it is cut off
     stream_block: float = 5.0  # one read of the streams waits
     stream_heartbeat: float = 15.0  # of silence, then a comment, so that proxies keep the connection

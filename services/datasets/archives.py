@@ -26,6 +26,8 @@ MAX_IMAGE = 256 * 1024**2  # bytes of one image
 MAX_UNPACKED = 64 * 1024**3  # bytes of all of them
 MAX_RATIO = 200  # unpacked to packed, for entries over RATIO_FROM: a bomb's is 1,000, a photograph's 1
 RATIO_FROM = 1024**2
+MAX_WHOLE_RATIO = 50  # the same of a whole archive that unpacks to more than WHOLE_RATIO_FROM: drawings as BMP have 30
+WHOLE_RATIO_FROM = 64 * 1024**2
 
 # What the libraries raise on bytes that are no archive, or one that they do not know.
 DAMAGE = (
@@ -40,6 +42,7 @@ DAMAGE = (
     RuntimeError,
 )
 
+NO_ARCHIVE = "the file is not a zip, tar or tar.gz archive (other compressions are not taken)"
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # PKWARE's APPNOTE 4.3.7; its last two are the lengths of name and extra
 
 
@@ -73,17 +76,13 @@ def read_entries(path: Path) -> tuple[Path, list[ArchiveEntry]]:
         if error.errno != errno.EINVAL:  # a seek to where a damaged directory points; anything else is the disk's
             raise
         raise InvalidArchive("the archive is damaged: it points outside itself") from None
-    raise InvalidArchive("the file is not a zip, tar or tar.gz archive (other compressions are not taken)")
+    raise InvalidArchive(NO_ARCHIVE)
 
 
 def _checked(entries: Iterator[ArchiveEntry]) -> list[ArchiveEntry]:
     """The entries by name, once none of them is a reason to refuse."""
     kept: dict[str, ArchiveEntry] = {}
-    unpacked = 0
     for entry in entries:
-        unpacked += entry.size
-        if unpacked > MAX_UNPACKED:
-            raise InvalidArchive(f"the archive is too large: at most {MAX_UNPACKED} bytes unpacked")
         if entry.name in kept:
             raise InvalidArchive(f"the archive holds {entry.name!r} twice")
         kept[entry.name] = entry
@@ -95,13 +94,18 @@ def _checked(entries: Iterator[ArchiveEntry]) -> list[ArchiveEntry]:
 
 def _zip_entries(path: Path) -> Iterator[ArchiveEntry]:
     with path.open("rb") as raw:
-        _refuse_many(_zip_count(raw))  # before the directory is read, which may itself be the bomb
-        yield from _zip_entries_of(zipfile.ZipFile(raw), raw)
+        count = _zip_count(raw)
+        _refuse_many(count)  # before the directory is read, which may itself be the bomb
+        archive = zipfile.ZipFile(raw)
+        if (count - len(archive.infolist())) % 65_536:  # what is no zip64 counts no further
+            raise InvalidArchive(f"the archive is damaged: its directory has not the {count} entries that it claims")
+        _refuse_whole(sum(info.file_size for info in archive.infolist()), path.stat().st_size)
+        yield from _zip_entries_of(archive, raw)
 
 
 def _zip_entries_of(archive: zipfile.ZipFile, raw: IO[bytes]) -> Iterator[ArchiveEntry]:
     for info in archive.infolist():
-        _refuse_name(info.filename)
+        _refuse_name(info.orig_filename)  # the library cuts it at a NUL
         if info.is_dir():
             continue
         _refuse_zip_entry(info)
@@ -183,14 +187,26 @@ def _plain_tar(path: Path) -> Path:
     plain = path.with_name(path.name + ".tar")
     packed, unpacked = path.stat().st_size, 0
     with gzip.open(path) as reader, plain.open("wb") as writer:
+        _refuse_other_than_tar(reader)
         while chunk := reader.read(1 << 20):
             unpacked += len(chunk)
-            if unpacked > MAX_UNPACKED or (unpacked > RATIO_FROM and unpacked > packed * MAX_RATIO):
-                raise InvalidArchive(f"the archive unpacks to more than {MAX_RATIO} times its size: refused as a bomb")
+            _refuse_whole(unpacked, packed)
             writer.write(chunk)
         writer.flush()
         os.fsync(writer.fileno())
     return plain
+
+
+def _refuse_other_than_tar(unpacked: gzip.GzipFile) -> None:
+    """A look at the first header, before all the rest is turned."""
+    first = unpacked.read(tarfile.BLOCKSIZE)
+    unpacked.seek(0)
+    if not any(first) and len(first) == tarfile.BLOCKSIZE:
+        return  # a tar without entries
+    try:
+        tarfile.TarInfo.frombuf(first, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        raise InvalidArchive(NO_ARCHIVE) from None
 
 
 # --- both --------------------------------------------------------------------------------------------------------
@@ -199,6 +215,15 @@ def _plain_tar(path: Path) -> Path:
 def _refuse_many(count: int) -> None:
     if count > MAX_ENTRIES:
         raise InvalidArchive(f"the archive has too many entries: at most {MAX_ENTRIES} are taken")
+
+
+def _refuse_whole(unpacked: int, packed: int) -> None:
+    """An archive by what it unpacks to, or claims to."""
+    if unpacked > MAX_UNPACKED:
+        raise InvalidArchive(f"the archive is too large: at most {MAX_UNPACKED} bytes unpacked")
+    for start, ratio in ((RATIO_FROM, MAX_RATIO), (WHOLE_RATIO_FROM, MAX_WHOLE_RATIO)):
+        if unpacked > start and unpacked > packed * ratio:
+            raise InvalidArchive(f"the archive unpacks to more than {ratio} times its size: refused as a bomb")
 
 
 def _refuse_name(name: str) -> None:

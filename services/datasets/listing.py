@@ -8,6 +8,9 @@ from services.datasets.archives import read_entries
 from services.datasets.index import IndexedImage
 from services.datasets.layout import SUFFIXES, images_of
 
+MAX_LABELS = 10_000
+MAX_LABEL = 256  # bytes of a label's name
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -24,8 +27,17 @@ def list_archive(path: Path) -> Listing:
     if not entries:
         raise InvalidArchive("the archive is empty: it needs images in a folder for each label (label/image.png)")
     images, ignored = images_of(entries)
+    _refuse_labels({image.label for image in images})
     if not any(PurePosixPath(image.path).suffix.lower() in SUFFIXES for image in images):
         raise InvalidArchive(
             "the archive has no labelled images: put those of each label into a folder of its name (label/image.png)"
         )
     return Listing(data, images, ignored)
+
+
+def _refuse_labels(labels: set[str]) -> None:
+    if len(labels) > MAX_LABELS:
+        raise InvalidArchive(f"the archive has {len(labels)} labels; {MAX_LABELS} is the most")
+    for label in sorted(labels):
+        if len(label.encode()) > MAX_LABEL:
+            raise InvalidArchive(f"the label {label[:40]!r}… is longer than {MAX_LABEL} bytes")

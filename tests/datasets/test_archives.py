@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+import re
 import tarfile
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.contract.errors import InvalidArchive
-from services.datasets import archives
+from services.datasets import archives, listing
 from services.datasets.index import DEFLATED, IndexedImage, contents
 from services.datasets.listing import list_archive
 from tests.drawing import png, shape, shapes, tarred, written, zipped
@@ -41,10 +42,10 @@ def refused(tmp_path: Path, content: bytes) -> str:
     ids=["zip", "deflated zip", "tar", "tar.gz"],
 )
 def test_every_kind_lists_the_same_images_by_path_and_where_their_bytes_lie(tmp_path: Path, content: bytes) -> None:
-    listing = list_archive(written(tmp_path / "upload", content))
-    assert [image.path for image in listing.images] == sorted(IMAGES)
-    assert [image.label for image in listing.images] == ["circle", "circle", "square", "square"]
-    assert {image.path: read_back(listing.data, image) for image in listing.images} == IMAGES
+    listed = list_archive(written(tmp_path / "upload", content))
+    assert [image.path for image in listed.images] == sorted(IMAGES)
+    assert [image.label for image in listed.images] == ["circle", "circle", "square", "square"]
+    assert {image.path: read_back(listed.data, image) for image in listed.images} == IMAGES
 
 
 def test_splits_are_folders_above_the_labels(tmp_path: Path) -> None:
@@ -66,9 +67,9 @@ def test_a_folder_around_everything_is_no_label(tmp_path: Path) -> None:
 
 def test_what_systems_leave_behind_is_ignored_and_counted(tmp_path: Path) -> None:
     junk = {"__MACOSX/circle/._0.png": b"x", "circle/.DS_Store": b"x", "square/Thumbs.db": b"x", "README.md": b"x"}
-    listing = list_archive(written(tmp_path / "upload", zipped(IMAGES | junk)))
-    assert len(listing.images) == 4
-    assert listing.ignored == 4
+    listed = list_archive(written(tmp_path / "upload", zipped(IMAGES | junk)))
+    assert len(listed.images) == 4
+    assert listed.ignored == 4
 
 
 def test_the_same_bytes_have_the_same_hash_wherever_they_lie(tmp_path: Path) -> None:
@@ -238,3 +239,39 @@ def test_labels_that_look_alike_are_one(tmp_path: Path) -> None:
 
 def test_a_control_character_in_a_name_is_refused_as_what_it_is(tmp_path: Path) -> None:
     assert "control character" in refused(tmp_path, zipped({"a\nb/1.png": b"x"}))
+
+
+def test_a_bomb_of_many_small_entries_is_refused_by_the_whole(tmp_path: Path) -> None:
+    """Each is too small to be told for one."""
+    bomb = zipped({f"a/{i}.bmp": bytes(1 << 20) for i in range(100)}, zipfile.ZIP_DEFLATED)
+    assert "bomb" in refused(tmp_path, bomb)
+
+
+def test_a_gz_that_is_no_tar_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    noise = random.Random(0).randbytes(1 << 20)
+    assert "not a zip, tar or tar.gz" in refused(tmp_path, gzip.compress(noise + bytes(50 << 20), mtime=0))
+    assert not (tmp_path / "upload.tar").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["\0a/1.png", "a/1\0.png", "a\0/1.png"])
+def test_a_nul_in_a_zips_name_is_refused(tmp_path: Path, name: str) -> None:
+    stand_in = name.replace("\0", "~")
+    content = zipped(IMAGES | {stand_in: b"x"}).replace(stand_in.encode(), name.encode())
+    assert "control character" in refused(tmp_path, content)
+
+
+def test_a_directory_that_hides_entries_is_refused(tmp_path: Path) -> None:
+    """Its size says that it ends earlier than its count."""
+    whole = bytearray(zipped(IMAGES))
+    end = whole.index(b"PK\x05\x06")
+    first, second = (m.start() for m in list(re.finditer(b"PK\x01\x02", bytes(whole)))[:2])
+    kept = whole[:second] + whole[end:]
+    kept[second + 12 : second + 16] = (second - first).to_bytes(4, "little")
+    assert "has not the 4 entries" in refused(tmp_path, bytes(kept))
+
+
+def test_there_are_bounds_for_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MAX_LABELS", 1)
+    assert "2 labels; 1 is the most" in refused(tmp_path, zipped(IMAGES))
+    monkeypatch.setattr(listing, "MAX_LABELS", 2)
+    assert "longer than 256 bytes" in refused(tmp_path, zipped({f"{'x' * 257}/1.png": b"x", "b/1.png": b"y"}))

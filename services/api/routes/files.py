@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
-from services.api.deps import After, Limit, OwnFile, Tenant, TheSettings, TheStore
+from services.api.deps import After, Limit, OwnFile, Tenant, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
 from services.api.pages import Page, cursor, page
 from services.api.uploads import receive
@@ -40,9 +40,9 @@ FORM = {
 
 
 @uploads.post("", openapi_extra=FORM)
-async def upload(request: Request, tenant: Tenant, store: TheStore, settings: TheSettings) -> File:
+async def upload(request: Request, tenant: Tenant, store: TheStore, listers: TheListers, settings: TheSettings) -> File:
     """A zip, tar or tar.gz of labelled images, parsed as it streams and listed as it ends."""
-    record = await receive(request, store.blobs, tenant, settings.max_upload_bytes)
+    record = await receive(request, store.blobs, listers, tenant, settings.max_upload_bytes)
     await store.files.add(record)
     return file_view(record)
 
