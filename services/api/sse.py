@@ -5,17 +5,15 @@ import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi.responses import StreamingResponse
 from redis.exceptions import RedisError
 from starlette.types import Send
 
-from services.api.streams import Gap, Streams, order
+from services.api.streams import Gap, News, Streams, order
 from services.contract.errors import InvalidRequest
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED
-from services.process.ending import end
 from services.store.connection import is_away
 from services.store.events import StreamEntry
 from services.store.record import JobRecord
@@ -62,13 +60,13 @@ async def stream(
     """The text of the stream, from the event after `after` on."""
     yield f"retry: {round(1000 * timing.stream_retry)}\n"  # no blank line: some clients would take it for an event
     try:
-        async with aclosing(
-            _until(closing, streams.listen(record.id, after, heartbeat=timing.stream_heartbeat))
-        ) as entries:
-            async for entry in entries:
-                yield _text(entry)
-                if isinstance(entry, StreamEntry) and entry.final:
+        async with aclosing(streams.listen(record.id, after, closing, heartbeat=timing.stream_heartbeat)) as entries:
+            async for news in entries:
+                yield "".join(map(_text, news)) or ": still here\n"
+                if news and isinstance(news[-1], StreamEntry) and news[-1].final:
                     yield 'event: done\ndata: {"object": "fine_tuning.job.done"}\n\n'
+                    return
+                if closing.is_set():
                     return
     except RedisError as error:
         if not is_away(error):
@@ -76,28 +74,7 @@ async def stream(
         # Else the client comes back by itself, with its last id.
 
 
-async def _until(
-    closing: asyncio.Event, entries: AsyncGenerator[StreamEntry | Gap | None, None]
-) -> AsyncGenerator[StreamEntry | Gap | None, None]:
-    """The entries, until the service closes."""
-    ending: asyncio.Future[Any] = asyncio.ensure_future(closing.wait())
-    coming: asyncio.Future[Any] = asyncio.ensure_future(anext(entries))
-    try:
-        while not closing.is_set():
-            await asyncio.wait((coming, ending), return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                yield coming.result()
-                coming = asyncio.ensure_future(anext(entries))
-    finally:
-        await end(ending, coming)
-        await entries.aclose()
-
-
-def _text(entry: StreamEntry | Gap | None) -> str:
-    match entry:
-        case None:
-            return ": still here\n"
-        case Gap():
-            return f"event: gap\ndata: {json.dumps({'trimmed_to': entry.trimmed_to})}\n\n"
-        case StreamEntry():
-            return f"id: {entry.id}\ndata: {entry.event.model_dump_json()}\n\n"
+def _text(entry: News) -> str:
+    if isinstance(entry, Gap):
+        return f"event: gap\ndata: {json.dumps({'trimmed_to': entry.trimmed_to})}\n\n"
+    return f"id: {entry.id}\ndata: {entry.data}\n\n"

@@ -10,10 +10,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from redis.exceptions import ResponseError
 
 from services.contract.timing import Timing
+from services.process.ending import end
 from services.store import keys
 from services.store.connection import connect, is_away
 from services.store.events import StreamEntry
@@ -22,7 +24,9 @@ from services.store.store import Store
 log = logging.getLogger(__name__)
 
 BUFFER = 256  # entries that a listener may lag behind the reader
-PAGE = 50  # entries read at once when catching up
+PAGE = 50  # entries that a listener is given at once: some of them together cost little more than one
+FEW = 32  # listeners that are woken together: some 2 ms of their sending
+READ = 500  # entries of each stream that are read at once
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Gap:
     """Entries up to `trimmed_to` are gone."""
 
     trimmed_to: str
+
+
+News: TypeAlias = StreamEntry | Gap
 
 
 @dataclass(eq=False)
@@ -40,15 +47,34 @@ class Listener:
     last: str
     buffer: deque[StreamEntry] = field(default_factory=deque)
     lags: bool = True
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Future[None] | None = None  # who waits for some
 
     def take(self, new: StreamEntry) -> None:
         if len(self.buffer) >= BUFFER:
-            self.buffer.clear()
-            self.lags = True
+            self.lose()
         if not self.lags:
             self.buffer.append(new)
-        self.news.set()
+        self._wake()
+
+    def lose(self) -> None:
+        """Its buffer: from here on it reads from Redis what it has not given."""
+        self.buffer.clear()
+        self.lags = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.news is not None and not self.news.done():
+            self.news.set_result(None)
+
+    def next_few(self) -> list[StreamEntry]:
+        """Of the buffer, what was not given yet."""
+        few: list[StreamEntry] = []
+        while self.buffer and len(few) < PAGE:
+            new = self.buffer.popleft()
+            if order(new.id) > order(self.last):
+                self.last = new.id
+                few.append(new)
+        return few
 
 
 class Streams:
@@ -61,24 +87,27 @@ class Streams:
         self._changed = False  # a stream was added that the reader does not read yet
         self._anyone = asyncio.Event()
 
-    async def listen(self, job: str, after: str, *, heartbeat: float) -> AsyncGenerator[StreamEntry | Gap | None, None]:
-        """Every entry after the id `after`, then those to come, and a Gap where some were trimmed; None after
-        `heartbeat` seconds of silence."""
-        listener = Listener(job, after)
+    async def listen(
+        self, job: str, after: str, closing: asyncio.Event, *, heartbeat: float
+    ) -> AsyncGenerator[list[News], None]:
+        """Every entry after the id `after`, then those to come, some at a time, and a Gap where some were trimmed;
+        none after `heartbeat` seconds of silence. Ends as the service closes."""
+        listener, ending = Listener(job, after), asyncio.ensure_future(closing.wait())
         try:
             await self._add(listener)
-            while True:
-                async for new in self._caught_up(listener):
-                    yield new
-                listener.news.clear()
+            while not closing.is_set():
+                async for news in self._caught_up(listener):
+                    yield news
                 if listener.buffer or listener.lags:
                     continue
-                try:
-                    await asyncio.wait_for(listener.news.wait(), heartbeat)
-                except TimeoutError:
-                    yield None
+                listener.news = asyncio.get_running_loop().create_future()
+                waited_for = (listener.news, ending)
+                done, _ = await asyncio.wait(waited_for, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    yield []
         finally:
             self._remove(listener)
+            await end(ending)
 
     @property
     def open(self) -> int:
@@ -105,22 +134,18 @@ class Streams:
 
     # --- listeners -----------------------------------------------------------------------------------------------
 
-    async def _caught_up(self, listener: Listener) -> AsyncIterator[StreamEntry | Gap]:
+    async def _caught_up(self, listener: Listener) -> AsyncIterator[list[News]]:
         """What waits: from Redis while the listener lags, else from its buffer."""
         while listener.lags:
             listener.lags = False  # from here on the reader fills the buffer; what Redis gives twice is skipped
             while page := await self._events.since(listener.job, listener.last, limit=PAGE):
                 trimmed_to = await self._events.trimmed_to(listener.job)
                 if order(listener.last) < order(trimmed_to) < order(page[0].id):
-                    yield Gap(trimmed_to)
-                for new in page:
-                    listener.last = new.id
-                    yield new
-        while listener.buffer:
-            new = listener.buffer.popleft()
-            if order(new.id) > order(listener.last):
-                listener.last = new.id
-                yield new
+                    yield [Gap(trimmed_to)]
+                listener.last = page[-1].id
+                yield [*page]
+        while waiting := listener.next_few():
+            yield [*waiting]
 
     async def _add(self, listener: Listener) -> None:
         self._listeners.setdefault(listener.job, set()).add(listener)
@@ -143,9 +168,7 @@ class Streams:
     def _lag_all(self) -> None:
         for listeners in self._listeners.values():
             for listener in listeners:
-                listener.buffer.clear()
-                listener.lags = True
-                listener.news.set()
+                listener.lose()
 
     # --- the reader ----------------------------------------------------------------------------------------------
 
@@ -158,16 +181,20 @@ class Streams:
             await asyncio.sleep(0.01)  # a listener is just being added
             return
         positions = {name: self._positions[job] for name, job in jobs.items()}
-        for name, entries in await self._reader.xread(positions, block=round(self._timing.stream_block * 1000)) or []:
-            self._hand_out(jobs[name.decode()], [StreamEntry.of(raw) for raw in entries])
+        block = round(self._timing.stream_block * 1000)
+        for name, entries in await self._reader.xread(positions, block=block, count=READ) or []:
+            await self._hand_out(jobs[name.decode()], [StreamEntry.of(raw) for raw in entries])
         self._outage.is_over()
 
-    def _hand_out(self, job: str, entries: list[StreamEntry]) -> None:
+    async def _hand_out(self, job: str, entries: list[StreamEntry]) -> None:
+        """To a few listeners at a time, so that requests come in between; what comes meanwhile is read together."""
         if job in self._positions:
             self._positions[job] = entries[-1].id
-        for listener in self._listeners.get(job, ()):
+        for number, listener in enumerate(tuple(self._listeners.get(job, ())), 1):
             for new in entries:
                 listener.take(new)
+            if number % FEW == 0:
+                await asyncio.sleep(self._timing.stream_rest)
 
     async def _interrupt(self) -> None:
         """Wake the reader, so that it also reads the stream that was just added; again until it has seen it."""

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from services.contract.events import Event, NewEvent
@@ -58,7 +59,12 @@ class StreamEntry:
 
     @property
     def event(self) -> Event:
-        return Event(id=self.id, **json.loads(self.json))
+        return Event.model_validate_json(self.data)
+
+    @cached_property
+    def data(self) -> str:
+        """The event as clients get it, made once for all of them: what was stored, with its id."""
+        return f'{{"id":"{self.id}","object":"fine_tuning.job.event",{self.json[1:]}'
 
 
 class Events:

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from services.client import stack
 from services.settings import Settings
-from tests.benchmarks import echo, jobs, parts
+from tests.benchmarks import crowd, echo, jobs, parts
 from tests.benchmarks.bars import BARS
 from tests.benchmarks.page import Figure, Machine, Part, keep
 from tests.benchmarks.parts import Figures, note
@@ -228,6 +228,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     parts.head_step,
     parts.heads_grow,
     parts.streaming,
+    crowd.crowd,
     jobs.against_the_tutorial,
     jobs.sweeps,
     api_cost,
