@@ -152,7 +152,6 @@ def profile(id: str = "worker-a", device: str = "cpu") -> WorkerProfile:
 def result(model: str = "ft:resnet18::x") -> Result:
     """What a job that succeeded leaves."""
     receipt = Receipt(
-        labels=["circle", "square"],
         num_labels=2,
         split=0.2,
         seed=0,
@@ -166,7 +165,7 @@ def result(model: str = "ft:resnet18::x") -> Result:
         device=ComputeDevice(name="cpu", model="cpu", processor="any"),
         versions={},
     )
-    return Result(model=model, exports={}, receipt=receipt)
+    return Result(model=model, place="local/models/x/1", exports={}, receipt=receipt)
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -177,7 +176,6 @@ def spec(**changes: Any) -> JobSpec:
         "validation_file": None,
         "split": 0.2,
         "num_labels": 2,
-        "labels": ["circle", "square"],
         "hyperparameters": Hyperparameters(),
         "feature_scaling": "none",
         "precision": "fp32",

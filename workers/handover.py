@@ -7,6 +7,7 @@ from services.contract.errors import DataUnreadable, DeviceUnavailable
 from services.contract.recipe import ResolvedRecipe
 from services.contract.spec import ArchivePaths, TrainerSpec
 from services.settings import Settings
+from services.store.files import FileRecord
 from services.store.leases import Claim
 from services.store.store import Store
 
@@ -15,13 +16,15 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
     """Raises DataUnreadable, DeviceUnavailable, OSError."""
     _refuse_precision(claim)
     recipe = claim.spec.fields_of(ResolvedRecipe) | {"precision": claim.precision}
+    training = await _record(store, claim, claim.spec.training_file)
     validation = claim.spec.validation_file
     return TrainerSpec(
         **recipe,
+        labels=training.contents.names,
         job=claim.job,
         tenant=claim.tenant,
-        training=await _local(store, claim, claim.spec.training_file),
-        validation=await _local(store, claim, validation) if validation else None,
+        training=_local(store, training),
+        validation=_local(store, await _record(store, claim, validation)) if validation else None,
         device=claim.worker.device,
         weights=settings.weights_source(claim.spec.weights),
         cache=str(settings.features_dir.absolute()),
@@ -42,10 +45,14 @@ def _refuse_precision(claim: Claim) -> None:
         )
 
 
-async def _local(store: Store, claim: Claim, file: str) -> ArchivePaths:
+async def _record(store: Store, claim: Claim, file: str) -> FileRecord:
     record = await store.files.owned_by(claim.tenant, file)
     if record is None:
         raise DataUnreadable(f"The file {file} was deleted.")
+    return record
+
+
+def _local(store: Store, record: FileRecord) -> ArchivePaths:
     try:
         return store.files.local(record)
     except FileNotFoundError as error:

@@ -97,7 +97,7 @@ class Relay:
                 await self._keep(line)
             case EvaluationLine():
                 self.outcome.evaluation = line.evaluation
-                await self.emit(latest=Latest(evaluation=line.evaluation, trials=self._trials(line.trials)))
+                await self.emit(latest=Latest(evaluation=line.evaluation.in_short(), trials=self._trials(line.trials)))
             case DoneLine():
                 self.outcome.done = line
             case FailedLine():
@@ -110,12 +110,13 @@ class Relay:
         if not steps and not validated:
             return
         last_val_step = validated[-1].at if validated else None
-        await self.emit(
-            [messages.of_metrics(line, steps, validated, sweep=self._is_sweep)],
-            list(messages.points(steps, validated)),
-            Latest(trials=self._trials(line.trials), last_val_step=last_val_step),
-            last_step=max((pack.at[-1] for pack in steps), default=0),
-        )
+        last_step = max((pack.at[-1] for pack in steps), default=0)
+        every = self.claim.spec.points_every
+        kept = [few for pack in steps if (few := pack.each(every)).at]
+        judged = [one for one in validated if one.epoch % every == 0]
+        told = [messages.of_metrics(line, kept, judged, sweep=self._is_sweep)] if kept or judged else []
+        latest = Latest(trials=self._trials(line.trials), last_val_step=last_val_step)
+        await self.emit(told, list(messages.points(kept, judged)), latest, last_step=last_step)
 
     async def _keep(self, line: CheckpointLine) -> None:
         """Store a checkpoint; a full Redis or disk costs the checkpoint, not the training."""

@@ -1,6 +1,7 @@
 """The end of an attempt: finished, failed, or handed on."""
 
 import asyncio
+import json
 import logging
 import signal
 
@@ -21,7 +22,7 @@ from workers.relay import Relay
 log = logging.getLogger(__name__)
 
 
-async def settle(store: Store, relay: Relay, ended: TrainerExit, timing: Timing) -> None:
+async def settle(store: Store, relay: Relay, ended: TrainerExit, labels: list[str], timing: Timing) -> None:
     """Say the one end that fits what is known. Raises Fenced, RedisError."""
     claim, outcome = relay.claim, relay.outcome
     if outcome.fenced:
@@ -29,7 +30,7 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, timing: Timing)
     elif outcome.cut_off:  # the trainer may even have ended well, for nobody
         await _hand_on(store, claim, "released", f"{outcome.cut_off}; the job waits for a worker.", counts=False)
     elif ended.status == 0 and outcome.done is not None:
-        await _finish(store, relay, outcome.done)
+        await _finish(store, relay, outcome.done, labels)
     elif outcome.failed is not None:
         await store.leases.fail(claim, outcome.failed)
     elif outcome.stop_asked or ended.status == EXIT_STOPPED:
@@ -45,13 +46,17 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, timing: Timing)
         await store.leases.fail(claim, InternalError(message))
 
 
-async def _finish(store: Store, relay: Relay, done: DoneLine) -> None:
+async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str]) -> None:
     """The exports go to the file store under this fence; only `finish` names them, and no others stay."""
     claim, blobs = relay.claim, store.blobs
     models, model = places.models(claim.tenant, claim.job), places.model(claim.tenant, claim.job, claim.fence)
     try:
         for name in done.exports.values():
             await asyncio.to_thread(blobs.put_file, places.export(model, name), relay.folder / name)
+        await asyncio.to_thread(blobs.put, places.labels(model), json.dumps(labels).encode())
+        if relay.outcome.evaluation is not None:
+            whole = relay.outcome.evaluation.model_dump_json().encode()
+            await asyncio.to_thread(blobs.put, places.evaluation(model), whole)
         await _say_finished(store, relay, done, model)
     except OSError as error:
         await asyncio.to_thread(blobs.delete_folder, model)
@@ -71,7 +76,9 @@ async def _say_finished(store: Store, relay: Relay, done: DoneLine, place: str) 
     await relay.emit()
     message = f"Model {model} is ready" + (f": accuracy {evaluation.accuracy:.3f}." if evaluation else ".")
     data = {"model": model} | ({"accuracy": evaluation.accuracy, "split": evaluation.split} if evaluation else {})
-    await store.leases.finish(relay.claim, Result(model=model, exports=exports, receipt=done.receipt), message, data)
+    await store.leases.finish(
+        relay.claim, Result(model=model, place=place, exports=exports, receipt=done.receipt), message, data
+    )
 
 
 async def _hand_on(store: Store, claim: Claim, code: str, message: str, *, counts: bool) -> None:

@@ -74,7 +74,7 @@ class Supervisor:
         try:
             await self._child.give(spec)
             await self._relay.run(self._child)
-            await settle(self._store, self._relay, await self._child.wait(), self._timing)
+            await settle(self._store, self._relay, await self._child.wait(), spec.labels, self._timing)
         finally:
             await end(renewal)
 

@@ -6,13 +6,15 @@ from typing import Any
 from services.contract.asked import DEFAULT_SPLIT, CreateJob
 from services.contract.errors import InvalidRequest
 from services.contract.file import Contents, Split
-from services.contract.recipe import Recipe
+from services.contract.recipe import CheckpointPlan, Recipe
 from services.contract.spec import JobSpec
 from services.settings import Settings
 from services.store.files import FileRecord
 
-MAX_POINTS = 5_000_000  # losses of a sweep: Redis keeps them all, some 150 MB with its events
-MAX_OUTPUTS = 65_536  # of all heads of a sweep together: their weights, momentum and best take 400 MB then
+MAX_POINTS = 1_000_000  # of a job's series, 9 MB; where it would have more, each k-th is kept
+MAX_OUTPUTS = 65_536  # of all heads of a job together: their weights, momentum and best take 400 MB then
+OUTPUT_BYTES = 4 * 513  # of one output's weights and bias
+MAX_KEPT = 256 * 1024**2  # bytes of a job's checkpoints
 
 
 def resolve(
@@ -28,8 +30,10 @@ def resolve(
     split = _split(asked, training.contents, validation)
     _refuse_unknown_labels(labels, training, validation)
     _refuse_without_validation(asked, _has_validation(split, training.contents, validation))
-    _refuse_too_large(asked, num_labels, sum(training.contents.of("train").values()))
-    recipe = asked.fields_of(Recipe) | {"export": sorted(set(asked.export))}
+    _refuse_too_large(asked, num_labels)
+    points = _points(asked, sum(training.contents.of("train").values()))
+    kept = _kept(asked, num_labels)
+    recipe = asked.fields_of(Recipe) | {"export": sorted(set(asked.export)), "checkpoints": kept}
     spec = JobSpec(
         **recipe,
         model=asked.model,
@@ -38,7 +42,6 @@ def resolve(
         validation_file=validation.id if validation else None,
         split=split,
         num_labels=num_labels,
-        labels=labels,
         hyperparameters=asked.resolved(),
         seed=asked.seed or 0,
         device=asked.device,
@@ -47,13 +50,13 @@ def resolve(
         suffix=asked.suffix,
         metadata=asked.metadata,
         asked=body,
+        points_every=ceil(points / MAX_POINTS),
     )
-    return spec, _warning(num_labels, labels)
+    return spec, _warning(num_labels, labels, spec.points_every)
 
 
 def _labels(contents: Contents) -> list[str]:
-    """By name: the order in which the head's outputs stand."""
-    labels = sorted(contents.of("train"))
+    labels = contents.names
     if not labels:
         raise InvalidRequest("training_file: it has no training images (only val or test)", param="training_file")
     if len(labels) < 2:
@@ -88,23 +91,35 @@ def _refuse_without_validation(asked: CreateJob, has_validation: bool) -> None:
             raise InvalidRequest(f"{param}: needs a validation set: give validation_file or a split", param=param)
 
 
-def _refuse_too_large(asked: CreateJob, num_labels: int, images: int) -> None:
-    """A sweep whose heads or losses would not fit in memory or in Redis."""
-    if asked.sweep is None:
-        return
-    trials = asked.trials
-    if len(trials) * num_labels > MAX_OUTPUTS:
+def _refuse_too_large(asked: CreateJob, num_labels: int) -> None:
+    """Heads that would not fit in memory."""
+    trials = len(asked.trials)
+    if trials * num_labels > MAX_OUTPUTS:
         raise InvalidRequest(
-            f"sweep: {len(trials)} trials of {num_labels} labels are more than {MAX_OUTPUTS} outputs: try fewer trials",
+            f"sweep: {trials} trials of {num_labels} labels are more than {MAX_OUTPUTS} outputs: try fewer trials",
             param="sweep",
         )
-    losses = sum(hp.n_epochs * ceil(images / hp.batch_size) for hp in trials)
-    if losses > MAX_POINTS:
+
+
+def _kept(asked: CreateJob, num_labels: int) -> CheckpointPlan:
+    """As asked, if they fit; fewer than the default of them, where nobody asked for more."""
+    bytes = (
+        len(asked.trials) * num_labels * OUTPUT_BYTES * (3 if asked.early_stopping else 2)
+    )  # weights, momentum, best
+    most = max(1, MAX_KEPT // bytes - 2)  # beside them stand the first and the best
+    if asked.checkpoints.keep <= most:
+        return asked.checkpoints
+    if "keep" in asked.checkpoints.model_fields_set:
         raise InvalidRequest(
-            f"sweep: {len(trials)} trials would take {losses} steps together, more than {MAX_POINTS}: "
-            "try fewer at once, fewer epochs, or a larger batch_size",
-            param="sweep",
+            f"checkpoints.keep: they take {bytes} bytes each, and together more than {MAX_KEPT}: keep {most} at most",
+            param="checkpoints.keep",
         )
+    return asked.checkpoints.model_copy(update={"keep": most})
+
+
+def _points(asked: CreateJob, images: int) -> int:
+    """At most: each trial's losses, and two numbers of each validation."""
+    return sum(hp.n_epochs * (ceil(images / hp.batch_size) + 2) for hp in asked.trials)
 
 
 def _refuse_unknown_labels(labels: list[str], training: FileRecord, validation: FileRecord | None) -> None:
@@ -120,7 +135,12 @@ def _refuse_unknown_labels(labels: list[str], training: FileRecord, validation: 
             )
 
 
-def _warning(num_labels: int, labels: list[str]) -> str | None:
-    if num_labels == len(labels):
-        return None
-    return f"num_labels is {num_labels}, but the training file has {len(labels)} labels: the others are never learned."
+def _warning(num_labels: int, labels: list[str], points_every: int) -> str | None:
+    said = []
+    if num_labels != len(labels):
+        said.append(
+            f"num_labels is {num_labels}, but the training file has {len(labels)} labels: the others are never learned."
+        )
+    if points_every > 1:
+        said.append(f"It has more steps than a series keeps: of each trial's, every {points_every}th is told and kept.")
+    return " ".join(said) or None

@@ -23,7 +23,7 @@ from services.store.files import FileRecord
 from services.store.record import JobRecord
 
 
-def job_view(record: JobRecord, place: QueuePlace | None) -> Job:
+def job_view(record: JobRecord, place: QueuePlace | None = None, labels: list[str] | None = None) -> Job:
     spec, latest, trials = record.spec, record.latest, record.latest.trials or []
     leader = leader_of(trials)
     recipe = spec.fields_of(Recipe)
@@ -50,7 +50,7 @@ def job_view(record: JobRecord, place: QueuePlace | None) -> Job:
         validation_file=spec.validation_file,
         split=spec.split,
         num_labels=spec.num_labels,
-        labels=spec.labels,
+        labels=labels,
         hyperparameters=openai,
         resolved_hyperparameters=spec.hyperparameters,
         method=EchoedMethod(supervised=echoed),
@@ -122,12 +122,12 @@ def checkpoint_view(record: JobRecord, known: CheckpointRecord) -> Checkpoint:
     )
 
 
-def file_view(record: FileRecord) -> File:
+def file_view(record: FileRecord, *, in_a_list: bool = False) -> File:
     return File(
         id=record.id,
         bytes=record.bytes,
         created_at=record.created_at,
         filename=record.filename,
         sha256=record.sha256,
-        contents=record.contents,
+        contents=record.contents.in_short() if in_a_list else record.contents,
     )

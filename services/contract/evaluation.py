@@ -4,6 +4,8 @@ from pydantic import BaseModel
 
 from services.contract.file import Split
 
+SCORES = 100  # labels up to which a job shows each one's
+
 
 class LabelScore(BaseModel):
     label: str
@@ -22,3 +24,7 @@ class Evaluation(BaseModel):
     accuracy: float
     labels: list[LabelScore]
     confusion: list[list[int]]
+
+    def in_short(self) -> "Evaluation":
+        """As it stands in a job: without the scores of more labels than anyone reads."""
+        return self if len(self.labels) <= SCORES else self.model_copy(update={"labels": []})

@@ -8,8 +8,11 @@ from pydantic import BaseModel
 Split = Literal["train", "val", "test"]
 
 
+LISTED = 100  # labels up to which a list shows each one's count
+
+
 class Contents(BaseModel):
-    """A file's images in short: `labels[split][label]` is a count."""
+    """A file's images in short: `labels[split][label]` is a count; in lists, of few labels only."""
 
     images: int
     labels: dict[Split, dict[str, int]]
@@ -17,6 +20,16 @@ class Contents(BaseModel):
 
     def of(self, split: Split) -> dict[str, int]:
         return self.labels.get(split, {})
+
+    def in_short(self) -> "Contents":
+        """As it stands in a list."""
+        few = {split: counts if len(counts) <= LISTED else {} for split, counts in self.labels.items()}
+        return self.model_copy(update={"labels": few})
+
+    @property
+    def names(self) -> list[str]:
+        """The labels that are trained, by name: the order in which a head's outputs stand."""
+        return sorted(self.of("train"))
 
 
 class Listed(BaseModel):

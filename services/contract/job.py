@@ -89,7 +89,10 @@ class Job(Recipe):
     validation_file: str | None
     split: float
     num_labels: int
-    labels: list[str]
+    labels: list[str] | None = Field(
+        description="by the outputs of the head; null in lists, where there are more than a thousand (the file has "
+        "them), and once neither file nor model is left"
+    )
     hyperparameters: OpenAIHyperparameters
     resolved_hyperparameters: Hyperparameters
     method: EchoedMethod

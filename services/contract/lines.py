@@ -36,6 +36,15 @@ class Steps(BaseModel):
         losses = [series[start:] for series in self.train_loss]
         return Steps(trials=self.trials, at=self.at[start:], step=self.step[start:], train_loss=losses)
 
+    def each(self, every: int) -> "Steps":
+        """Only those whose number within their trial is a multiple of `every`."""
+        if every == 1:
+            return self
+        kept = [place for place, step in enumerate(self.step) if step % every == 0]
+        losses = [[series[place] for place in kept] for series in self.train_loss]
+        at, step = [self.at[place] for place in kept], [self.step[place] for place in kept]
+        return Steps(trials=self.trials, at=at, step=step, train_loss=losses)
+
 
 class Validation(BaseModel):
     """A trial after one of its epochs, judged on the held-out images; `at` counts the job's steps."""

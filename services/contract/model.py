@@ -40,8 +40,9 @@ class Receipt(ResolvedRecipe):
 
 
 class Result(BaseModel):
-    """`exports` are places in the store of bytes."""
+    """`place` is the model's folder in the store of bytes, and `exports` are places in it."""
 
     model: str
+    place: str
     exports: dict[Export, str]
     receipt: Receipt

@@ -164,13 +164,12 @@ class Recipe(Strict):
     sweep: Sweep | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: CheckpointPlan = CheckpointPlan()
-    export: list[Export] = ["pt"]
+    export: Annotated[list[Export], Field(max_length=8)] = ["pt"]
 
 
 class ResolvedRecipe(Recipe):
     """All that decides what a job trains, once its data is known."""
 
-    labels: list[str]
     num_labels: int
     split: float
     seed: int

@@ -11,7 +11,10 @@ DEFAULT_CACHE_BYTES = 10 * 1024**3  # of features: five million images
 
 
 class JobSpec(ResolvedRecipe):
-    """A job as resolved and checked at submission: nothing in it is left to be decided but the worker."""
+    """A job as resolved and checked at submission: nothing in it is left to be decided but the worker.
+
+    Its labels lie with its file, once for all jobs. Of each trial's steps, each `points_every`-th goes to the series.
+    """
 
     model: str
     weights: JobWeights
@@ -23,6 +26,7 @@ class JobSpec(ResolvedRecipe):
     suffix: str | None
     metadata: dict[str, str] | None
     asked: dict[str, JsonValue]
+    points_every: int = 1
 
 
 class ArchivePaths(Strict):
@@ -46,6 +50,7 @@ class TrainerSpec(ResolvedRecipe):
     job: str
     tenant: str
     training: ArchivePaths
+    labels: list[str]
     validation: ArchivePaths | None = None
     split: float = DEFAULT_SPLIT
     seed: int = 0

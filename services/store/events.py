@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from services.store.scripts import Scripts
 from services.store.totals import Count
 
 POINT = struct.Struct("<BIf")  # series of a trial, step, value; fp32 holds a training loss as it was computed
+PIECE = POINT.size * 8192  # bytes of a series that are read at once
 SERIES = ("train_loss", "val_loss", "val_accuracy")  # a trial's; those of 64 trials fit a byte
 
 
@@ -100,8 +101,15 @@ class Events:
         return (await self._redis.hget(keys.job(id), "trimmed_to") or b"0-0").decode()
 
     async def points(self, id: str) -> list[Point]:
-        packed = await self._redis.get(keys.series(id)) or b""
-        return [
-            Point(SERIES[series % len(SERIES)], step, value, series // len(SERIES))
-            for series, step, value in POINT.iter_unpack(packed)
-        ]
+        return [point_of(*packed) async for piece in self.pieces(id) for packed in POINT.iter_unpack(piece)]
+
+    async def pieces(self, id: str) -> AsyncIterator[bytes]:
+        """The series as it is now, some thousand points at a time."""
+        end = await self._redis.strlen(keys.series(id))
+        for start in range(0, end, PIECE):
+            yield await self._redis.getrange(keys.series(id), start, min(start + PIECE, end) - 1)
+
+
+def point_of(name: int, step: int, value: float) -> Point:
+    """As it was packed."""
+    return Point(SERIES[name % len(SERIES)], step, value, name // len(SERIES))

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def celery(store_url: str, timing: Timing, consumption: Consumption | None = None) -> Celery:
     """The Celery app, as both sides set it: no acknowledgements, no results, nothing reserved ahead."""
-    app = Celery("headway", broker="redis://", set_as_current=False)  # which one, the transport is told
+    app = Celery("headway", broker="redis://localhost", set_as_current=False)  # the transport is told which
     app.conf.update(
         task_ignore_result=True,
         task_queues=[_queue(keys.train_queue(kind)) for kind in keys.KINDS],

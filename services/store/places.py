@@ -39,6 +39,16 @@ def export(model: str, name: str) -> str:
     return f"{model}/{name}"
 
 
+def labels(model: str) -> str:
+    """Their names, by the outputs of the head: a model has them when its file is gone."""
+    return f"{model}/labels.json"
+
+
+def evaluation(model: str) -> str:
+    """With every label's scores."""
+    return f"{model}/evaluation.json"
+
+
 def checkpoints(tenant: str, job: str) -> str:
     """A folder: checkpoints too large for Redis."""
     return f"{tenant}/checkpoints/{job}"

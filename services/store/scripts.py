@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 FOLDER = Path(__file__).with_name("lua")  # in `job/` the transitions, which share a prelude
 EVENTS_CAP = 10_000  # entries a stream keeps; older ones go, and the record keeps `trimmed_to`
+EVENTS_BYTES = 16 * 1024**2  # likewise, of all entries together
 LOSSES_CAP = 3  # attempts in a row without a new checkpoint; then the job fails
 
 
@@ -76,6 +77,7 @@ def _table() -> str:
             "owned": {status: True for status in sorted(OWNED)},
             "ended": {status: True for status in sorted(ENDED)},
             "events_cap": EVENTS_CAP,
+            "events_bytes": EVENTS_BYTES,
             "losses_cap": LOSSES_CAP,
             "counts": {name: True for name in sorted(Count)},
         },

@@ -1,8 +1,9 @@
 """The store as its users hold it: one Redis connection pool, one store of bytes, and what is kept in them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
@@ -32,6 +33,8 @@ from services.store.submissions import Submissions
 from services.store.turns import Turns
 from services.store.workers import Workers
 
+LABELS_SHOWN = 1000
+
 
 @dataclass(frozen=True)
 class Store:
@@ -48,6 +51,19 @@ class Store:
     submissions: Submissions
     turns: Turns
     autoscaling: Autoscaling
+
+    async def labels(self, record: JobRecord) -> list[str] | None:
+        """A job's, where they are few enough to be shown: its file's, or, once that is gone, its model's."""
+        if record.spec.num_labels > LABELS_SHOWN:
+            return None
+        file = await self.files.owned_by(record.tenant, record.spec.training_file)
+        if file is not None:
+            return file.contents.names
+        with suppress(FileNotFoundError):
+            if record.result is not None:
+                kept = await asyncio.to_thread(self.blobs.get, places.labels(record.result.place))
+                return list(map(str, json.loads(kept)))
+        return None
 
     async def forget(self, record: JobRecord) -> None:
         """Remove an ended job with its models and checkpoints. Its training data stays."""

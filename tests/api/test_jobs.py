@@ -11,6 +11,7 @@ import redis
 from services.store import keys
 from tests.api.conftest import problem
 from tests.drawing import shapes, zipped
+from tests.jobs import JOBS
 
 Submit = Callable[..., httpx.Response]
 Upload = Callable[..., httpx.Response]
@@ -224,8 +225,7 @@ def test_an_empty_job_has_empty_metrics_and_no_checkpoints(api: httpx.Client, su
     ("more", "says"),
     [
         ({"split": 0.0}, "validation"),
-        ({"num_labels": 50_000}, "outputs"),
-        ({"n_epochs": 100_000, "batch_size": 1}, "steps together"),
+        ({"num_labels": 10_000}, "outputs"),
     ],
 )
 def test_a_sweep_that_could_not_be_judged_or_kept_is_refused(
@@ -235,3 +235,38 @@ def test_a_sweep_that_could_not_be_judged_or_kept_is_refused(
     error = problem(api.post("/v1/fine_tuning/jobs", json=body), 422)["error"]
     assert error["param"] == "sweep"
     assert says in error["message"]
+
+
+def test_a_job_of_very_many_steps_keeps_each_kth_and_says_so(api: httpx.Client, file: str) -> None:
+    sweep = {"momentum": [i / 10 for i in range(10)]}
+    body = {"training_file": file, "n_epochs": 100_000, "batch_size": 1, "sweep": sweep}
+    id = api.post(JOBS, json=body).json()["id"]
+    events = api.get(f"{JOBS}/{id}/events").json()["data"]
+    assert any("every 12th is told and kept" in event["message"] for event in events)  # 12 million points
+    assert api.get(f"{JOBS}/{id}/metrics").json()["every_step"] == 12
+
+
+@pytest.mark.parametrize(("more", "keep"), [({"num_labels": 10_000}, 4), ({"num_labels": 1_000}, 5)])
+def test_fewer_checkpoints_than_the_default_are_kept_where_they_are_large(
+    api: httpx.Client, file: str, more: dict[str, Any], keep: int
+) -> None:
+    assert api.post(JOBS, json={"training_file": file} | more).json()["checkpoints"]["keep"] == keep
+
+
+def test_more_checkpoints_than_fit_are_refused(api: httpx.Client, file: str) -> None:
+    body = {"training_file": file, "num_labels": 10_000, "checkpoints": {"keep": 100}}
+    error = problem(api.post(JOBS, json=body), 422)["error"]
+    assert (error["param"], "keep 4 at most" in error["message"]) == ("checkpoints.keep", True)
+
+
+def test_labels_lie_with_their_file_and_lists_leave_them_out(api: httpx.Client, upload: Upload, redis_url: str) -> None:
+    names = [f"{i:05}-{'x' * 40}" for i in range(2_000)]
+    file = upload(api, zipped({f"{name}/1.png": b"x" for name in names})).json()
+    with redis.Redis.from_url(redis_url) as client:
+        before = client.info("memory")["used_memory"]
+        jobs = [api.post(JOBS, json={"training_file": file["id"]}).json() for _ in range(5)]
+        assert client.info("memory")["used_memory"] - before < 5 * 20_000
+    assert [(job["num_labels"], job["labels"]) for job in jobs] == [(2_000, None)] * 5
+    assert len(api.get(JOBS).content) < 5 * 10_000
+    assert len(api.get("/v1/files").content) < 10_000
+    assert sorted(api.get(f"/v1/files/{file['id']}").json()["contents"]["labels"]["train"]) == names

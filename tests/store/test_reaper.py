@@ -73,7 +73,7 @@ async def test_a_lost_job_is_said_at_once_and_one_that_ends_so_leaves_no_half_ma
         store.blobs.put(f"local/models/{id}/1/model.pt", b"half")
     await store.jobs.request(cancelled, Action.CANCEL)
     await Reaper(store, settings).one_pass(shift=LEASE + 1)
-    assert await store.redis.llen("train.cpu") == 1
+    assert await store.redis.llen(keys.train_queue("cpu")) == 1
     assert await status(store, cancelled) is Status.CANCELLED
     assert not lies(settings, f"local/models/{cancelled}").exists()
     assert lies(settings, f"local/models/{lost}").exists()

@@ -132,7 +132,7 @@ class Features:
         message = f"No training image of {', '.join(map(repr, lost[:NAMED]))} can be read"
         if len(labels) - len(lost) < 2:
             raise DataUnreadable(f"{message}: fewer than two labels remain.")
-        self._report.say(WarningLine(message=f"{message}: never learned.", data={"labels": lost}))
+        self._report.say(WarningLine(message=f"{message}: never learned.", data={"labels": lost[:NAMED]}))
 
 
 class UnreadableImages:

@@ -55,7 +55,7 @@ async def files(
     if purpose not in (None, "fine-tune"):
         return page([])
     records, more = await store.files.page(tenant, after=cursor(after, "file"), limit=limit)
-    return page([file_view(record) for record in records], more)
+    return page([file_view(record, in_a_list=True) for record in records], more)
 
 
 @router.get("/{file_id}")

@@ -1,25 +1,26 @@
 """Fine-tuning jobs: submitted, looked at, wished upon; their metrics and checkpoints."""
 
-import csv
-import io
-from typing import Any, Literal
+import asyncio
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore
 from services.api.door import Door
 from services.api.idempotency import once
 from services.api.pages import Page, cursor, page
+from services.api.series import MOST, JobMetrics, in_csv, in_json
 from services.api.submission import resolve
 from services.api.views import checkpoint_view, job_view
 from services.contract.asked import CreateJob
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
+from services.contract.evaluation import Evaluation
 from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
-from services.contract.progress import leader_of
 from services.contract.transitions import Action, Status, allowed_actions
-from services.store.events import SERIES
+from services.store import places
 from services.store.files import FileRecord
 from services.store.record import JobRecord
 from services.store.store import Store
@@ -48,7 +49,7 @@ async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheS
 async def jobs(tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Newest first."""
     records, more = await store.jobs.page(tenant, after=cursor(after, "ftjob"), limit=limit)
-    return page([await _view(store, record) for record in records], more)
+    return page([job_view(record, await store.jobs.place(record)) for record in records], more)
 
 
 @router.get("/{job_id}")
@@ -89,47 +90,31 @@ async def delete(record: OwnJob, store: TheStore) -> Deleted:
     return Deleted(id=record.id)
 
 
-class Series(BaseModel):
-    """`value[i]` was measured after `step[i]`."""
-
-    step: list[int]
-    value: list[float]
-
-
-class TrialSeries(BaseModel):
-    trial: int
-    series: dict[str, Series]
-
-
-class JobMetrics(BaseModel):
-    """Of a sweep, `series` are those of its best trial so far, and `trials` has them all."""
-
-    object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
-    series: dict[str, Series]
-    trials: list[TrialSeries] = []
-
-
 @router.get("/{job_id}/metrics", response_model=JobMetrics, responses={200: {"content": {"text/csv": {}}}})
-async def metrics(record: OwnJob, store: TheStore, format: Literal["json", "csv"] = "json") -> Any:
-    """Every step's loss and every epoch's validation, never trimmed."""
-    points = await store.events.points(record.id)
+async def metrics(
+    record: OwnJob,
+    store: TheStore,
+    format: Literal["json", "csv"] = "json",
+    points: Annotated[int, Query(ge=1, le=1_000_000, description="of JSON, at most; CSV has all")] = MOST,
+) -> Any:
+    """Each step's loss and each epoch's validation; in JSON thinned evenly where there are more than `points`."""
     if format == "csv":
-        columns = 4 if record.spec.sweep else 3  # the last one is the trial
-        rows = [("series", "step", "value", "trial"), *points]
-        text = io.StringIO()
-        csv.writer(text).writerows(row[:columns] for row in rows)
-        return Response(text.getvalue(), media_type="text/csv")
-    trials = [TrialSeries(trial=trial, series=_no_points()) for trial in range(len(record.spec.trials))]
-    for point in points:
-        series = trials[point.trial].series[point.series]
-        series.step.append(point.step)
-        series.value.append(point.value)
-    leader = leader_of(record.latest.trials or [])
-    return JobMetrics(series=trials[leader.trial if leader else 0].series, trials=trials if record.spec.sweep else [])
+        return StreamingResponse(in_csv(store.events, record), media_type="text/csv")
+    found = await in_json(store.events, record, points)
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
-def _no_points() -> dict[str, Series]:
-    return {name: Series(step=[], value=[]) for name in SERIES}
+@router.get("/{job_id}/evaluation", response_model=Evaluation)
+async def evaluation(record: OwnJob, store: TheStore) -> Any:
+    """The model on the images that were held out, with every label's scores; the job itself shows up to a hundred."""
+    place = places.evaluation(record.result.place) if record.result else None
+    try:
+        content = await asyncio.to_thread(store.blobs.get, place) if place else None
+    except FileNotFoundError:
+        content = None
+    if content is None:
+        raise NotFound(f"{record.id} has no evaluation: it has not succeeded, or held nothing out.")
+    return Response(content, media_type="application/json")
 
 
 @router.get("/{job_id}/checkpoints")
@@ -193,4 +178,4 @@ async def _found(store: Store, id: str) -> JobRecord:
 
 
 async def _view(store: Store, record: JobRecord) -> Job:
-    return job_view(record, await store.jobs.place(record))
+    return job_view(record, await store.jobs.place(record), await store.labels(record))

@@ -51,15 +51,25 @@ local function count(what, by)  -- for /metrics; the names are totals.Count's
   redis.call('HINCRBY', TOTALS, what, text(by or 1))
 end
 
--- Adds an event, ready as JSON. What the cap pushes out is remembered as `trimmed_to`.
+-- What the caps push out is remembered as `trimmed_to`; by bytes, a tenth goes at a time.
+local function trim(bytes)
+  local length, dropped, last = redis.call('XLEN', EVENTS), 0, nil
+  local goal, count = bytes, length - TABLE.events_cap
+  if bytes > TABLE.events_bytes then goal, count = TABLE.events_bytes * 0.9, 1000 end
+  for _, entry in ipairs(redis.call('XRANGE', EVENTS, '-', '+', 'COUNT', count)) do
+    if length - dropped <= TABLE.events_cap and bytes <= goal then break end
+    bytes, dropped, last = bytes - #entry[2][2], dropped + 1, entry[1]
+  end
+  if not last then return end
+  redis.call('XTRIM', EVENTS, 'MAXLEN', length - dropped)
+  redis.call('HSET', JOB, 'trimmed_to', last, 'events_bytes', text(bytes))
+end
+
+-- Adds an event, ready as JSON.
 local function say_json(record, event, final)
   redis.call('XADD', EVENTS, record.fence .. '-*', 'event', event, 'final', final and '1' or '0')
-  local surplus = redis.call('XLEN', EVENTS) - TABLE.events_cap
-  if surplus > 0 then
-    local old = redis.call('XRANGE', EVENTS, '-', '+', 'COUNT', surplus)
-    redis.call('HSET', JOB, 'trimmed_to', old[#old][1])
-    redis.call('XTRIM', EVENTS, 'MAXLEN', TABLE.events_cap)
-  end
+  local bytes = redis.call('HINCRBY', JOB, 'events_bytes', #event)
+  if redis.call('XLEN', EVENTS) > TABLE.events_cap or bytes > TABLE.events_bytes then trim(bytes) end
 end
 
 local function say(record, level, message, data)

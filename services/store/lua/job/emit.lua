@@ -13,8 +13,8 @@ if tonumber(batch) > emitted + 1 then
   return redis.error_reply('batch ' .. batch .. ' after ' .. record.emitted)
 end
 for name, by in pairs(cjson.decode(counts)) do count(name, by) end  -- first: one that nobody counts is an error
+if #points > 0 then redis.pcall('APPEND', KEYS[10], points) end  -- a series that is full costs its points, not the job
 for _, event in ipairs(cjson.decode(events)) do say_json(record, event) end
-if #points > 0 then redis.call('APPEND', KEYS[10], points) end
 redis.call('HSET', JOB, 'emitted', batch, 'last_step', text(math.max(tonumber(record.last_step), tonumber(last_step))))
 if #ARGV > 7 then redis.call('HSET', JOB, unpack(ARGV, 8)) end
 return {'ok', record.status}
