@@ -29,6 +29,10 @@ class Head:
     weight: Floats
     bias: Floats
 
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.weight).all() and np.isfinite(self.bias).all())
+
     def copy(self) -> "Head":
         return Head(self.weight.copy(), self.bias.copy())
 

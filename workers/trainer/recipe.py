@@ -1,9 +1,13 @@
 """A job, as its trainer carries it out: load, extract, train, evaluate, export."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from services.contract.errors import LossDiverged
 from services.contract.file import Split
 from services.contract.lines import DoneLine, EvaluationLine, PhaseLine
 from services.contract.progress import Progress, Trial
@@ -45,6 +49,8 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
     report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
     leader = training.ranking.leader()
     folded = state.scaler.folded(state.head(leader))
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in folded.state_dict().values()):
+        raise LossDiverged("The weights are not finite once the scaling is folded into them: lower learning_rate.")
     files = export(folded, backbone.network, spec.labels, spec.export, Path(spec.out))
     report.say(DoneLine(exports=files, receipt=receipt(spec, data, backbone, spec.trials[leader])))
 
@@ -77,6 +83,8 @@ def _evaluation(spec: TrainerSpec, training: Training, held_out: Table, split: S
             trial.evaluation = evaluate(state.head(trial.trial).layer(), table, labels, split)
     best = trials[training.ranking.leader()].evaluation
     assert best is not None
+    if not math.isfinite(best.loss):
+        raise LossDiverged("The loss on the held-out images is not finite: lower learning_rate or momentum.")
     told = [_summarised(trial, scores=len(trials) * len(labels) <= SCORES) for trial in trials]
     return EvaluationLine(evaluation=best, trials=told)
 

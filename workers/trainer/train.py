@@ -73,6 +73,7 @@ class Training:
             self._checkpointer.write_held_best()
             raise
         self._flush()
+        self._leave_out_what_is_not_finite()
         for standing in self.state.standings:
             standing.status = "done" if standing.status == "training" else standing.status
         return self.state
@@ -143,14 +144,24 @@ class Training:
         for trial, loss in zip(bucket.trials, losses, strict=True):
             if not math.isfinite(loss):
                 self.state.standings[trial].status = "diverged"
+        self._refuse_if_none_is_left(f"The {what} is")
+        self.state.drop_ended(bucket)
+        return [loss for loss in losses if math.isfinite(loss)]
+
+    def _leave_out_what_is_not_finite(self) -> None:
+        """Of the heads: what the last step did is seen by no loss. Raises LossDiverged where none is left."""
+        for trial, standing in enumerate(self.state.standings):
+            if standing.status != "diverged" and not self.state.head(trial).is_finite:
+                standing.status = "diverged"
+        self._refuse_if_none_is_left("The weights are")
+
+    def _refuse_if_none_is_left(self, what: str) -> None:
         if all(standing.status == "diverged" for standing in self.state.standings):
             rate = max(hp.learning_rate for hp in self._trials)
             raise LossDiverged(
-                f"The {what} is no longer finite at step {self.state.at}. Lower learning_rate (it is {rate:g}) or "
+                f"{what} no longer finite at step {self.state.at}. Lower learning_rate (it is {rate:g}) or "
                 'momentum, or set feature_scaling to "standard".'
             )
-        self.state.drop_ended(bucket)
-        return [loss for loss in losses if math.isfinite(loss)]
 
     def _flush_if_due(self) -> None:
         if self._report.is_due:

@@ -280,6 +280,20 @@ def test_a_diverged_loss_fails_the_job_and_says_what_to_lower(
     assert "learning_rate" in found.message
 
 
+@pytest.mark.parametrize("tested", [True, False])
+def test_a_head_that_the_last_step_blew_up_is_no_model(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tested: bool
+) -> None:
+    """No loss is looked at after it: each step times a million, and the seventh is beyond every float."""
+    images = sorted(shapes(4, first=900).items())[:7]
+    files = {f"train/{path}": content for path, content in images}
+    files |= {f"test/{path}": content for path, content in images} if tested else {}
+    recipe = {"learning_rate": 1000.0, "weight_decay": 1000.0, "momentum": 0.0, "n_epochs": 1, "batch_size": 1}
+    found = failure(run_trainer(trainer_spec(archive(zipped(files)), split=0.0, hyperparameters=recipe)))
+    assert found.code == "loss_diverged"
+    assert "weights" in found.message
+
+
 def test_a_changed_archive_fails_the_job(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
 ) -> None:
