@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         description="what a worker trains on: the best there is, or one",
     )
     spare_memory: int = Field(2 * 1024**3, ge=0, description="bytes that a trainer kept ready may take; 0 for none")
+    trainer_memory: int = Field(
+        0, ge=0, description="bytes that a trainer may take until it is ended; 0 for nine tenths of the machine's"
+    )
     url: str = Field("http://127.0.0.1:8000", description="the service that the command talks to")
     api_key: str | None = Field(None, description="the key that the command sends")
 

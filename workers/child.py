@@ -4,23 +4,33 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 from pydantic import ValidationError
 
 from services.contract.lines import LINE, Line
 from services.contract.spec import TrainerSpec
+from services.contract.timing import Timing
 
 log = logging.getLogger(__name__)
 
 LINE_LIMIT = 64 * 1024**2  # bytes; an evaluation of thousands of labels is one line
+MEMORY_LIMITS = (  # cgroup v2's, v1's
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 OOM_COUNTS = (  # cgroup v2's, v1's
     Path("/sys/fs/cgroup/memory.events"),
     Path("/sys/fs/cgroup/memory/memory.oom_control"),
 )
+
+
+class TrainerSilent(Exception):
+    """It lives, and has said nothing for so long that it must hang."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +53,15 @@ class Child:
         """May wait until the trainer reads, which is after seconds of import where the spec is long."""
         await asyncio.to_thread(self._write, spec.model_dump_json().encode() + b"\n")
 
-    async def lines(self) -> AsyncIterator[Line]:
-        """What the trainer says, until it ends. A line torn by its death is dropped."""
+    async def lines(self, timing: Timing) -> AsyncIterator[Line]:
+        """What the trainer says, until it ends. A line torn by its death is dropped. Raises TrainerSilent."""
         reader = asyncio.StreamReader(limit=LINE_LIMIT)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
         try:
-            async for raw in reader:
+            patience = timing.trainer_start
+            while raw := await _within(patience, reader.readline()):
+                patience = timing.trainer_silence
                 try:
                     yield LINE.validate_json(raw)
                 except ValidationError:
@@ -63,6 +75,16 @@ class Child:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         return TrainerExit(status, oom_killed=status == -signal.SIGKILL and oom_kills() > self._oom_kills)
+
+    def memory(self) -> int:
+        """Bytes that it takes, its helpers' too; without what it only maps of files."""
+        taken: int = 0
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self._process.pid)
+            for each in (process, *process.children(recursive=True)):
+                info = each.memory_info()
+                taken += info.rss - getattr(info, "shared", 0)
+        return taken
 
     def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
@@ -81,6 +103,23 @@ class Child:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+
+async def _within(seconds: float, line: Awaitable[bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await line
+    except TimeoutError:
+        raise TrainerSilent(f"The trainer said nothing for {seconds:g} s and was ended.") from None
+
+
+def memory_of_machine() -> int:
+    """Bytes, or what this control group may use of them."""
+    found: list[int] = [psutil.virtual_memory().total]
+    for limit in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(limit.read_text()))
+    return min(found)
 
 
 def oom_kills() -> int:

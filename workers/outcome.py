@@ -4,7 +4,7 @@ import errno
 import logging
 from dataclasses import dataclass
 
-from services.contract.errors import InternalError, JobFailure, disk_failure
+from services.contract.errors import InternalError, JobFailure, OutOfMemory, WorkerLost, disk_failure
 from services.contract.evaluation import Evaluation
 from services.contract.lines import DoneLine
 
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 class Outcome:
     done: DoneLine | None = None
     failed: JobFailure | None = None
+    lost: WorkerLost | OutOfMemory | None = None  # why the trainer had to be killed; another attempt may fare better
     evaluation: Evaluation | None = None
     stop_asked: bool = False
     cancelled: bool = False

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from services.contract.errors import InternalError, job_failure
+from services.contract.errors import InternalError, WorkerLost, job_failure
 from services.contract.events import NewEvent
 from services.contract.lines import (
+    AliveLine,
     CheckpointLine,
     DoneLine,
     EvaluationLine,
@@ -22,6 +23,7 @@ from services.contract.lines import (
     WarningLine,
 )
 from services.contract.progress import Progress, Trial
+from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store.connection import is_away
 from services.store.events import Batch, Point
@@ -30,7 +32,7 @@ from services.store.record import Latest
 from services.store.store import Store
 from services.store.totals import Count
 from workers import messages
-from workers.child import Child
+from workers.child import Child, TrainerSilent
 from workers.outcome import Outcome, os_failure
 
 log = logging.getLogger(__name__)
@@ -40,21 +42,23 @@ class Relay:
     """Of one attempt; what cannot be relayed is noted in `outcome`. `heed` is told the job's status each time."""
 
     def __init__(
-        self, store: Store, claim: Claim, outcome: Outcome, folder: Path, heed: Callable[[Status], None]
+        self, store: Store, claim: Claim, outcome: Outcome, folder: Path, timing: Timing, heed: Callable[[Status], None]
     ) -> None:
         self.claim, self.outcome, self.folder = claim, outcome, folder
         self.progress = Progress()
-        self._store, self._heed = store, heed
+        self._store, self._heed, self._timing = store, heed, timing
         self._batch = 0
 
     async def run(self, child: Child) -> None:
         """Each line of the trainer, until it ends or the title is lost; then the trainer is killed."""
         try:
-            async for line in child.lines():
+            async for line in child.lines(self._timing):
                 await self._take(line)
             return
         except Fenced:
             self.outcome.fenced = True
+        except TrainerSilent as error:
+            self.outcome.lost = WorkerLost(str(error))
         except OSError as error:  # the attempt's folder is gone or cannot be read
             self.outcome.failed = os_failure(error)
         except ValueError:  # asyncio's, of a line beyond every limit
@@ -98,6 +102,8 @@ class Relay:
             case EvaluationLine():
                 self.outcome.evaluation = line.evaluation
                 await self.emit(latest=Latest(evaluation=line.evaluation.in_short(), trials=self._trials(line.trials)))
+            case AliveLine():
+                pass
             case DoneLine():
                 self.outcome.done = line
             case FailedLine():

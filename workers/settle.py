@@ -33,6 +33,8 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, labels: list[st
         await _finish(store, relay, outcome.done, labels)
     elif outcome.failed is not None:
         await store.leases.fail(claim, outcome.failed)
+    elif outcome.lost is not None:
+        await _hand_on(store, claim, outcome.lost.code, str(outcome.lost), counts=True)
     elif outcome.stop_asked or ended.status == EXIT_STOPPED:
         if ended.status == -signal.SIGKILL and not outcome.cancelled:
             within = f"The trainer did not stop within {timing.stop_grace:g} s and was killed"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from services.contract.spec import Prepared
+from services.settings import bare_environment
 
 TRAINER = "workers.trainer"  # the module that is run
 
@@ -41,5 +42,6 @@ def start_trainer(*arguments: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", TRAINER, "--tethered", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=bare_environment(),  # it decodes what strangers sent
         start_new_session=True,  # a Ctrl-C at the worker must reach it through us, as a drain
     )

@@ -17,9 +17,8 @@ from subprocess import Popen
 
 from redis.exceptions import RedisError
 
-from services.contract.errors import JobFailure, TimeLimit
+from services.contract.errors import JobFailure, OutOfMemory, TimeLimit
 from services.contract.spec import TrainerSpec
-from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.process.ending import end
 from services.settings import Settings
@@ -27,7 +26,7 @@ from services.store.blobs import remove_old
 from services.store.connection import is_away
 from services.store.leases import Claim, Fenced
 from services.store.store import Store
-from workers.child import Child
+from workers.child import Child, memory_of_machine
 from workers.duty import Duty
 from workers.handover import trainer_spec
 from workers.outcome import Outcome, os_failure
@@ -54,7 +53,7 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
     except (JobFailure, OSError) as error:
         await store.leases.fail(claim, error if isinstance(error, JobFailure) else os_failure(error))
     else:
-        await Supervisor(store, claim, settings.timing, folder, duty, child).run(spec)
+        await Supervisor(store, claim, settings, folder, duty, child).run(spec)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -62,11 +61,12 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
 class Supervisor:
     """Of one trainer."""
 
-    def __init__(self, store: Store, claim: Claim, timing: Timing, folder: Path, duty: Duty, child: Child) -> None:
-        self._store, self._claim, self._timing, self._folder = store, claim, timing, folder
+    def __init__(self, store: Store, claim: Claim, config: Settings, folder: Path, duty: Duty, child: Child) -> None:
+        self._store, self._claim, self._timing, self._folder = store, claim, config.timing, folder
         self._duty, self._child = duty, child
+        self._memory = config.trainer_memory or memory_of_machine() * 9 // 10
         self._outcome = Outcome()
-        self._relay = Relay(store, claim, self._outcome, folder, self._heed)
+        self._relay = Relay(store, claim, self._outcome, folder, config.timing, self._heed)
 
     async def run(self, spec: TrainerSpec) -> None:
         """Raises Fenced, RedisError."""
@@ -84,7 +84,7 @@ class Supervisor:
         safe = self._timing.lease - self._timing.lease_margin
         guard = loop.call_at(self._claim.sent + safe, self._child.kill)
         try:
-            while not self._is_out_of_time():
+            while not self._is_out_of_time() and not self._is_out_of_memory():
                 sent = loop.time()
                 try:
                     wish = await self._store.leases.renew(self._claim)
@@ -112,6 +112,16 @@ class Supervisor:
         if limit is None or self._claim.device_seconds + time.monotonic() - self._claim.sent <= limit:
             return False
         self._outcome.failed = TimeLimit(f"The job ran longer than limits.max_seconds = {limit:g}.")
+        return True
+
+    def _is_out_of_memory(self) -> bool:
+        """Whether the trainer takes more than it may: it is ended before the machine is."""
+        taken = self._child.memory()
+        if taken <= self._memory:
+            return False
+        self._outcome.lost = OutOfMemory(
+            f"The trainer took {taken} bytes of memory and was ended: HEADWAY_TRAINER_MEMORY is {self._memory}."
+        )
         return True
 
     def _heed(self, status: Status, *, drain: bool = False) -> None:

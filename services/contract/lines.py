@@ -111,6 +111,12 @@ class DoneLine(BaseModel):
     receipt: Receipt
 
 
+class AliveLine(BaseModel):
+    """Nothing else was to say for a while."""
+
+    type: Literal["alive"] = "alive"
+
+
 class FailedLine(BaseModel):
     """The last line of a trainer that ends with 1: `code` is one of `errors.JobFailure`'s."""
 
@@ -120,7 +126,15 @@ class FailedLine(BaseModel):
 
 
 Line = Annotated[
-    PhaseLine | FeaturesLine | MetricsLine | CheckpointLine | WarningLine | EvaluationLine | DoneLine | FailedLine,
+    PhaseLine
+    | FeaturesLine
+    | MetricsLine
+    | CheckpointLine
+    | WarningLine
+    | EvaluationLine
+    | AliveLine
+    | DoneLine
+    | FailedLine,
     Field(discriminator="type"),
 ]
 LINE: TypeAdapter[Line] = TypeAdapter(Line)

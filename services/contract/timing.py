@@ -30,6 +30,8 @@ class TrainerTiming(Durations):
     checkpoint_gap: float = 1.0  # between two; only the first and the last do not wait
     segment: float = 10.0  # features are written: what a killed extraction loses at most
     draft: float = 3600.0  # after which a draft in the cache is nobody's any more
+    alive_every: float = 10.0  # it says that it is, where it has nothing else to say
+    stuck: float = 300.0  # after which work that does not move on is stuck, and it says so no more
     download: float = 30.0  # of silence: a firewall that drops packets would hold the job for minutes
 
 
@@ -43,6 +45,8 @@ class Timing(Durations):
     lease_margin: float = 5.0  # the trainer is dead this long before anyone else may claim its job
     cancel_grace: float = 0.7  # from SIGTERM to SIGKILL: a cancelled job's trainer has nothing to save
     stop_grace: float = 5.0  # the same for pause and drain: it writes a checkpoint first
+    trainer_start: float = 300.0  # until its first word: torch from a cold disk
+    trainer_silence: float = 45.0  # of one that has spoken; then it hangs, and is ended
     work_folder: float = 3600.0  # after which what a killed attempt left in the work folder goes
 
     # workers
@@ -145,5 +149,6 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
         t.stream_heartbeat < min(t.vanished, t.client_request)
     ),
     "a retry finds its first try for longer than that may take": lambda t: t.submission_given_up < t.submission_by_body,
+    "a trainer that works is never silent for long": lambda t: 3 * t.trainer.alive_every < t.trainer_silence,
     "checkpoints keep their distance": lambda t: t.trainer.checkpoint_gap < t.trainer.checkpoint_every,
 }

@@ -84,6 +84,18 @@ def test_a_killed_trainer_is_started_again_from_its_checkpoint(house: House, sub
     assert succeeded == "succeeded"
 
 
+def test_a_trainer_that_lives_and_says_nothing_is_ended_and_the_job_goes_on(
+    house: House, submit: Submit, holds: Holds
+) -> None:
+    job = submit()
+    (trainer,) = house.trainers()
+    os.kill(trainer, signal.SIGSTOP)
+    wait_until(lambda: house.look(job)["attempt"] == 2, seconds=2 * house.timing.trainer_silence)
+    told = holds(job)
+    assert reasons(told) == ["worker_lost", "succeeded"]
+    assert any("said nothing for" in event["message"] for event in told.events)
+
+
 def test_a_worker_that_was_stopped_beyond_its_lease_writes_no_more(house: House, submit: Submit, holds: Holds) -> None:
     job = submit()
     frozen = house.worker_of(job)

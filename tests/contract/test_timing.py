@@ -29,6 +29,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "a slow body is cut before its client gives up": {"linger": 10.0},
     "an idle worker looks at the line before its reaper would": {"look_every": 5.0},
     "a retry finds its first try for longer than that may take": {"submission_by_body": 10.0},
+    "a trainer that works is never silent for long": {"trainer_silence": 30.0},
     "checkpoints keep their distance": {"trainer": TrainerTiming(checkpoint_gap=10.0)},
 }
 

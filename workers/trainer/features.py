@@ -71,6 +71,7 @@ class Features:
         """Compute until these training images are there. Raises Stopped, DataUnreadable."""
         while not self._rows.are_there(indices):
             self._unreadable.add(self._rows.compute_next().unreadable)
+            self._report.moves()
             self._tell()
             if self._rows.is_complete:
                 self._complete()

@@ -31,9 +31,10 @@ SCORES = 1_000  # labels of all trials together up to which each trial's own sco
 
 def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare: Backbone | None = None) -> None:
     """`spare` is used where it is the backbone that is asked for. Raises Stopped (after a checkpoint), JobFailure."""
-    report.timing = spec.timing
+    report.begin(spec.timing)
     report.say(PhaseLine(progress=report.progress(phase="starting")))
-    backbone = spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)
+    with report.at_length():  # weights may have to be downloaded
+        backbone = spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)
     data = dataset.load(spec)
 
     with Features(spec, data, _order(spec, data), backbone, report, stop_asked) as features:

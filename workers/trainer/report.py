@@ -4,18 +4,21 @@ A thread writes, so that whoever reads slowly, or not at all while Redis is away
 are packed on until the line before them was taken.
 """
 
+import math
 import os
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
-from services.contract.lines import Line, MetricsLine, Steps, Validation
+from services.contract.lines import AliveLine, Line, MetricsLine, Steps, Validation
 from services.contract.progress import Progress, Trial
 from services.contract.timing import TrainerTiming
 
+ALIVE = AliveLine().model_dump_json() + "\n"
 FLUSH_STEPS = 256
 MOST = 1_000_000  # numbers packed at most, some 20 MB a line; then the training does wait, so that memory is bounded
 
@@ -28,6 +31,7 @@ class Report:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self.timing = TrainerTiming()  # until a spec brings its own
+        self._moved_at = -math.inf  # when the work last went on
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._packs: dict[tuple[int, ...], Steps] = {}
         self._validations: list[Validation] = []
@@ -51,6 +55,22 @@ class Report:
         """To whatever this process becomes."""
         os.dup2(self._out.fileno(), 1)
 
+    def begin(self, timing: TrainerTiming) -> None:
+        """There is a job."""
+        self.timing = timing
+        self.moves()
+
+    def moves(self) -> None:
+        """The work goes on."""
+        self._moved_at = time.monotonic()
+
+    @contextmanager
+    def at_length(self) -> Iterator[None]:
+        """Within, the work is one step that may take long."""
+        self._moved_at = math.inf
+        yield
+        self.moves()
+
     def close(self) -> None:
         """Once all was written."""
         self._lines.put(None)
@@ -66,10 +86,12 @@ class Report:
 
     def say(self, line: Line) -> None:
         """In its turn. Steps that wait must be flushed first."""
+        self.moves()
         self._lines.put(line.model_dump_json(exclude_none=True) + "\n")
 
     def steps(self, trials: Sequence[int], at: int, step: int, losses: Sequence[float]) -> None:
         """A step of trials that share their batches."""
+        self.moves()
         key = tuple(trials)
         pack = self._packs.get(key)
         if pack is None:
@@ -105,10 +127,21 @@ class Report:
         self._flushed = time.monotonic()
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while True:
             try:
-                self._out.write(line)
-                self._out.flush()
-            except OSError:  # nobody listens any more: what would come of it is for nobody
-                os._exit(1)
+                line = self._lines.get(timeout=self.timing.alive_every)
+            except queue.Empty:
+                if time.monotonic() - self._moved_at < self.timing.stuck:
+                    self._put(ALIVE)
+                continue
+            if line is None:
+                return
+            self._put(line)
             self._lines.task_done()
+
+    def _put(self, line: str) -> None:
+        try:
+            self._out.write(line)
+            self._out.flush()
+        except OSError:  # nobody listens any more: what would come of it is for nobody
+            os._exit(1)

@@ -16,40 +16,36 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import functional as plain
 from torchvision.transforms.v2 import functional as F
 
+from workers.vision import decoder
+from workers.vision.decoder import Unreadable, in_words, refuse_large
+
 PixelsOrImage = TypeVar("PixelsOrImage", torch.Tensor, Image.Image)
 
-MAX_PIXELS = 100_000_000  # an image is decoded whole, three bytes a pixel; a 30,000 × 30,000 one would take 2.7 GB
+SECONDS = 20  # of a core that a rare format may take: some 100 times what MAX_PIXELS of BMP do
 
 # Its successor, TorchCodec, is a further dependency; once torchvision drops the decoder, it is that or Pillow alone.
 warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision", DeprecationWarning)
-
-Image.MAX_IMAGE_PIXELS = None  # our own cap stands instead of Pillow's warning
 
 TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
 SIDE = int(TRANSFORMS.crop_size[0])
 PREPROCESS = f"{TRANSFORMS!r}; JPEG by torchvision"  # part of the features' key: other pixels are other features
 
 
-class Unreadable(Exception):
-    """The bytes are no image that we can decode; the message says why."""
-
-
 def pixels(content: bytes) -> torch.Tensor:
     """(3, 224, 224) uint8, resized and cropped. Raises Unreadable."""
     try:
-        with Image.open(io.BytesIO(content)) as image:  # reads the header only
-            if image.width * image.height > MAX_PIXELS:
-                raise Unreadable(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:  # reads the header only
+            refuse_large(image)
             if image.format == "JPEG" and image.mode in ("RGB", "L"):
                 with suppress(RuntimeError):  # Pillow has the last word
                     return _cropped(_decoded_jpeg(content))
             return _as_tensor(_cropped(ImageOps.exif_transpose(image).convert("RGB")))
+    except UnidentifiedImageError:
+        return _as_tensor(_cropped(decoder.decoded(content, SECONDS)))
     except (Unreadable, MemoryError):
         raise  # a moment without memory says nothing of the image
-    except UnidentifiedImageError:
-        raise Unreadable("no image format that is known") from None
     except Exception as error:  # decoders raise whatever they like on damaged bytes
-        raise Unreadable(f"{type(error).__name__}: {str(error)[:120]}") from None
+        raise Unreadable(in_words(error)) from None
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:

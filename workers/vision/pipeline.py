@@ -12,7 +12,8 @@ import torch
 
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.images import SIDE, Unreadable, pixels
+from workers.vision.decoder import Unreadable
+from workers.vision.images import SIDE, pixels
 from workers.vision.segments import Key
 
 BATCH = {"cpu": 32, "mps": 64, "cuda": 256}  # fixed and padded: an image's features do not depend on its company

@@ -2,6 +2,9 @@
 at most where torchvision decodes a JPEG, and equal elsewhere."""
 
 import io
+import struct
+import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -11,8 +14,9 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import functional as plain
 
 from tests.drawing import shape
-from workers.vision import images
-from workers.vision.images import Unreadable, normalised, pixels
+from workers.vision import decoder, images
+from workers.vision.decoder import Unreadable
+from workers.vision.images import normalised, pixels
 
 TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
 
@@ -107,3 +111,48 @@ def test_a_jpeg_that_was_cut_is_unreadable_as_it_is_for_pillow(part: float) -> N
     content = saved(photo(320, 240), "jpeg")
     with pytest.raises(Unreadable):
         pixels(content[: int(len(content) * part)])
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of one bit a pixel, black: 100 KB that are 600 million pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    packer, row = zlib.compressobj(9), bytes(1 + (side + 7) // 8)
+    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_a_format_that_is_not_on_the_list_is_not_even_looked_at() -> None:
+    inner = bomb(25_000)
+    icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 1, len(inner), 22) + inner
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n(%pipe%id) (r) file\n%%EOF\n"
+    for content in (icon, script):
+        with pytest.raises(Unreadable, match="no image format"):
+            pixels(content)
+
+
+def test_a_rare_format_is_decoded_with_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = saved(Image.new("L", (9_000, 9_000)), "gif")
+    monkeypatch.setattr(decoder, "_of_thread", threading.local())
+    monkeypatch.setattr(decoder, "MEMORY", 300 * 1024**2)
+    with pytest.raises(Unreadable, match="more memory"):
+        pixels(large)
+    assert distance(saved(photo(300, 260), "webp")) == 0  # by the same process
+
+    monkeypatch.setattr(decoder, "_of_thread", threading.local())
+    monkeypatch.setattr(decoder, "MEMORY", 3 * 1024**3)
+    monkeypatch.setattr(images, "SECONDS", 0)
+    with pytest.raises(Unreadable, match="more than 0 s"):
+        pixels(large)
+
+
+def test_a_decoder_that_dies_costs_its_image_and_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "_of_thread", threading.local())
+    content = saved(photo(300, 260), "gif")
+    assert distance(content) == 0
+    decoder._of_thread.decoder.process.kill()
+    decoder._of_thread.decoder.process.wait()
+    assert distance(content) == 0
