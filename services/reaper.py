@@ -7,6 +7,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
@@ -15,6 +16,7 @@ from services.process import daemon
 from services.settings import Settings
 from services.store import keys, places
 from services.store.connection import is_away
+from services.store.reading import say_once
 from services.store.store import Store
 
 log = logging.getLogger("headway.reaper")
@@ -37,23 +39,28 @@ class Reaper:
             except RedisError as error:
                 if is_away(error):
                     self._not_before = time.monotonic() + self._timing.lease
-                else:  # what this pass could not do, the next may
+                else:
                     log.exception("a pass failed")
+            except Exception:  # what this pass could not do, the next may
+                log.exception("a pass failed")
             await asyncio.sleep(self._timing.reaper_every)
 
     async def one_pass(self, *, shift: float = 0.0) -> None:
         """`shift` moves the clock, for tests."""
         if time.monotonic() >= self._not_before:
             await self._return_lost_jobs(shift)
+        await self._store.jobs.take_back()
         await self._publish_lost_hints()
         await self._sweep()
 
     async def _return_lost_jobs(self, shift: float) -> None:
-        for id in await self._store.leases.expired(shift=shift):
+        async def return_one(id: str) -> None:
             status = await self._store.leases.reap(id, shift=shift)
             if status is not None:
                 log.warning("%s: its worker was lost; now %s", id, status)
                 await self._follow_up(id, status)
+
+        await _each(await self._store.leases.expired(shift=shift), return_one)
 
     async def _follow_up(self, id: str, status: Status) -> None:
         """That a job waits again is said at once; what an ended one had begun to export is named by nobody."""
@@ -74,16 +81,32 @@ class Reaper:
     async def _sweep(self) -> None:
         """Ended jobs go after HEADWAY_RETENTION_DAYS, with their models; so does what broken uploads left."""
         horizon = time.time() - self._config.retention_days * 86400
-        for id in await self._store.jobs.ended_before(horizon):
+
+        async def forget(id: str) -> None:
             record = await self._store.jobs.get(id)
             if record is not None:
                 await self._store.forget(record)
                 log.info("%s: forgotten after %g days", id, self._config.retention_days)
+
+        await _each(await self._store.jobs.ended_before(horizon), forget)
         await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
 
     async def _is_my_turn(self) -> bool:
         """The holder renews it at each pass."""
         return await self._store.turns.take(keys.REAPER, self._me, seconds=self._timing.reaper_turn)
+
+
+async def _each(ids: Iterable[str], act: Callable[[str], Awaitable[None]]) -> None:
+    """One that goes wrong, whatever it is, keeps none of the others waiting."""
+    for id in ids:
+        try:
+            await act(id)
+        except RedisError as error:
+            if is_away(error):
+                raise
+            say_once(f"job {id}", str(error))
+        except Exception as error:
+            say_once(f"job {id}", repr(error))
 
 
 if __name__ == "__main__":

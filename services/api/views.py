@@ -13,11 +13,12 @@ from services.contract.job import (
     OpenAIHyperparameters,
     OpenAIMetrics,
     QueuePlace,
+    Reason,
     Usage,
 )
 from services.contract.progress import Progress, leader_of
 from services.contract.recipe import BASE_LEARNING_RATE, Hyperparameters, Recipe
-from services.contract.transitions import OWNED, Status, allowed_actions
+from services.contract.transitions import ENDED, OWNED, Status, allowed_actions
 from services.store.checkpoints import CheckpointRecord
 from services.store.files import FileRecord
 from services.store.record import JobRecord
@@ -39,7 +40,7 @@ def job_view(record: JobRecord, place: QueuePlace | None = None, labels: list[st
         finished_at=record.finished_at,
         estimated_finish=_estimated_finish(record),
         status=record.status,
-        status_reason=record.reason,
+        status_reason=_reason(record),
         allowed_actions=allowed_actions(record.status),
         error=_error(record),
         organization_id=record.tenant,
@@ -80,6 +81,12 @@ def _openai(hp: Hyperparameters) -> OpenAIHyperparameters:
         batch_size=hp.batch_size,
         learning_rate_multiplier=hp.learning_rate / BASE_LEARNING_RATE,
     )
+
+
+def _reason(record: JobRecord) -> Reason:
+    if record.problem is not None and record.status not in ENDED:
+        return Reason(code="record_unreadable", message=record.problem)
+    return record.reason
 
 
 def _error(record: JobRecord) -> OpenAIError | None:

@@ -8,6 +8,7 @@ from services.contract.recipe import AskedRecipe, Auto, Strict, conflict
 from services.contract.weights import JobWeights
 
 Device = Literal["auto", "cuda", "mps", "cpu"]
+BaseNetwork = Literal["resnet18"]
 FileId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 DEFAULT_SPLIT = 0.2
@@ -33,7 +34,7 @@ class CreateJob(AskedRecipe):
         }
     )
 
-    model: Literal["resnet18"] = "resnet18"
+    model: BaseNetwork = "resnet18"
     weights: JobWeights | None = Field(
         None, description='"default" (ImageNet) or "random:N"; HEADWAY_WEIGHTS if left out'
     )

@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from services.contract.asked import DEFAULT_SPLIT, Device, Limits
+from services.contract.asked import DEFAULT_SPLIT, BaseNetwork, Device, Limits
 from services.contract.recipe import Hyperparameters, Precision, ResolvedRecipe, Strict
 from services.contract.timing import UNSCALED, TrainerTiming
 from services.contract.weights import DefaultWeights, JobWeights, WeightsSource
@@ -16,7 +16,7 @@ class JobSpec(ResolvedRecipe):
     Its labels lie with its file, once for all jobs. Of each trial's steps, each `points_every`-th goes to the series.
     """
 
-    model: str
+    model: BaseNetwork
     weights: JobWeights
     training_file: str
     validation_file: str | None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.contract.fleet import AutoscalerReport, Decision
 from services.store import keys
 from services.store.commands import Redis, Value
+from services.store.reading import readable
 from services.store.scripts import Scripts
 from services.store.totals import KindCount
 
@@ -29,6 +30,6 @@ class Autoscaling:
             pipe.lrange(keys.DECISIONS, 0, -1)
             pipe.exists(keys.AUTOSCALER)
             state, decisions, alive = await pipe.execute()
-        told = AutoscalerReport.model_validate_json(state) if state else AutoscalerReport()
-        newest = [Decision.model_validate_json(decision) for decision in decisions]
+        told = next(readable(AutoscalerReport, filter(None, [state])), AutoscalerReport())
+        newest = list(readable(Decision, decisions))
         return told.model_copy(update={"alive": bool(alive), "decisions": newest})

@@ -14,6 +14,7 @@ from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis, Value
 from services.store.leases import Claim, Fenced, write
+from services.store.reading import readable
 from services.store.scripts import Scripts
 
 INLINE = 1_000_000  # bytes; beyond, they go to the file store and only name and hash stay in Redis
@@ -71,7 +72,7 @@ class Checkpoints:
     async def all(self, job: str) -> list[CheckpointRecord]:
         """By number."""
         found = await self.scripts.persistently(lambda: self.redis.zrange(keys.checkpoints(job), 0, -1))
-        return [CheckpointRecord.model_validate_json(known) for known in found]
+        return list(readable(CheckpointRecord, found))
 
     async def get(self, job: str, number: int) -> tuple[CheckpointRecord, bytes] | None:
         """What is known and the bytes; None where it is not there, or is not what its hash says."""

@@ -12,6 +12,7 @@ from services.contract.transitions import Status
 from services.store import keys
 from services.store.commands import Redis, Value
 from services.store.leases import Claim, write
+from services.store.reading import readable
 from services.store.record import Latest
 from services.store.scripts import Scripts
 from services.store.totals import Count
@@ -58,10 +59,6 @@ class StreamEntry:
         id, fields = raw
         return cls(id.decode(), fields[b"event"].decode(), fields[b"final"] == b"1")
 
-    @property
-    def event(self) -> Event:
-        return Event.model_validate_json(self.data)
-
     @cached_property
     def data(self) -> str:
         """The event as clients get it, made once for all of them: what was stored, with its id."""
@@ -86,7 +83,7 @@ class Events:
         if after in ("0", "0-0"):
             return [], False  # nothing comes before it, and Redis will not be asked for that
         found = await self._redis.xrevrange(keys.events(id), f"({after}" if after else "+", "-", count=limit + 1)
-        return [StreamEntry.of(raw).event for raw in found[:limit]], len(found) > limit
+        return list(readable(Event, (StreamEntry.of(raw).data for raw in found[:limit]))), len(found) > limit
 
     async def since(self, id: str, after: str, *, limit: int) -> list[StreamEntry]:
         """Oldest first, what came after the id `after`."""
@@ -106,6 +103,7 @@ class Events:
     async def pieces(self, id: str) -> AsyncIterator[bytes]:
         """The series as it is now, some thousand points at a time."""
         end = await self._redis.strlen(keys.series(id))
+        end -= end % POINT.size  # of a torn write
         for start in range(0, end, PIECE):
             yield await self._redis.getrange(keys.series(id), start, min(start + PIECE, end) - 1)
 

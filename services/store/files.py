@@ -1,6 +1,8 @@
 """Files: their records in Redis, and where their bytes lie."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from services.contract.file import Contents
 from services.contract.ids import is_id
@@ -8,7 +10,7 @@ from services.contract.spec import ArchivePaths
 from services.store import keys
 from services.store.blobs import Blobs
 from services.store.commands import Redis
-from services.store.reading import newest_ids, read_hash
+from services.store.reading import newest_ids, read_hash, say_once
 from services.store.scripts import Scripts
 
 
@@ -27,6 +29,22 @@ class FileRecord:
     data: str
     index: str
     contents: Contents
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, str]) -> Self:
+        """Raises ValueError, KeyError."""
+        return cls(
+            id=fields["id"],
+            tenant=fields["tenant"],
+            filename=fields["filename"],
+            bytes=int(fields["bytes"]),
+            created_at=int(fields["created_at"]),
+            sha256=fields["sha256"],
+            upload=fields["upload"],
+            data=fields["data"],
+            index=fields["index"],
+            contents=Contents.model_validate_json(fields["contents"]),
+        )
 
 
 class Files:
@@ -56,20 +74,13 @@ class Files:
         if not is_id(id, "file"):
             return None
         fields = await read_hash(self._redis, self._scripts, keys.file(id))
-        if not fields or fields["tenant"] != tenant:
+        if not fields or fields.get("tenant") != tenant:
             return None
-        return FileRecord(
-            id=fields["id"],
-            tenant=fields["tenant"],
-            filename=fields["filename"],
-            bytes=int(fields["bytes"]),
-            created_at=int(fields["created_at"]),
-            sha256=fields["sha256"],
-            upload=fields["upload"],
-            data=fields["data"],
-            index=fields["index"],
-            contents=Contents.model_validate_json(fields["contents"]),
-        )
+        try:
+            return FileRecord.of_fields(fields)
+        except (KeyError, ValueError) as error:
+            say_once(f"file {id}", str(error))
+            return None
 
     async def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[FileRecord], bool]:
         """Newest first, from the one before `after`; and whether there are more."""

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.contract.ids import is_id
@@ -10,7 +11,7 @@ from services.contract.spec import JobSpec
 from services.contract.transitions import Action, Status
 from services.store import keys
 from services.store.commands import Redis, Value
-from services.store.reading import newest_ids, read_hash
+from services.store.reading import newest_ids, read_hash, say_once
 from services.store.record import JobRecord
 from services.store.scripts import Answer, Scripts
 
@@ -34,8 +35,38 @@ class Jobs:
         await self._scripts("create", [*keys.of_job(id), keys.jobs_of(tenant)], args)
 
     async def get(self, id: str) -> JobRecord | None:
+        """None where there is none, and where it cannot be said whose it is: such a one is set aside."""
         fields = await read_hash(self._redis, self._scripts, keys.job(id))
-        return JobRecord.of_fields(fields) if fields else None
+        if not fields:
+            return None
+        try:
+            return JobRecord.of_fields(fields)
+        except (KeyError, ValueError) as error:
+            await self.set_aside(id, f"Not even its owner or status can be read: {type(error).__name__}: {error}")
+            return None
+
+    async def set_aside(self, id: str, why: str) -> None:
+        """It waits in no line and is swept by nobody, until a version that can read it puts it back."""
+        say_once(f"job {id}", why)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for kind in keys.KINDS:
+                pipe.zrem(keys.queued(kind), id)
+            pipe.zrem(keys.RUNNING, id)
+            pipe.zrem(keys.ENDED, id)
+            pipe.hset(keys.ASIDE, mapping={id: why})
+            await pipe.execute()
+
+    async def aside(self) -> dict[str, str]:
+        """Why, by job."""
+        return {id.decode(): why.decode() for id, why in (await self._redis.hgetall(keys.ASIDE)).items()}
+
+    async def take_back(self) -> None:
+        """Of those set aside, what can be read now goes where its status says; what was deleted is forgotten."""
+        for id in await self.aside():
+            fields = await read_hash(self._redis, self._scripts, keys.job(id))
+            with suppress(KeyError, ValueError):
+                if not fields or JobRecord.of_fields(fields).problem is None:
+                    await self._scripts("take_back", [*keys.of_job(id), keys.ASIDE], [id])
 
     async def owned_by(self, tenant: str, id: str) -> JobRecord | None:
         record = await self.get(id) if is_id(id, "ftjob") else None
@@ -79,6 +110,7 @@ class Jobs:
             async for name in self._checkpoint_keys(id):
                 pipe.delete(name)
             pipe.zrem(keys.ENDED, id)
+            pipe.hdel(keys.ASIDE, id)
             pipe.zrem(keys.jobs_of(tenant), id)
             await pipe.execute()
 

@@ -43,6 +43,7 @@ def queued(kind: str) -> str:
 
 
 RUNNING: Final = f"{PREFIX}:jobs:running"  # zset: job ids by the end of their lease, ms
+ASIDE: Final = f"{PREFIX}:jobs:aside"  # hash: why, by job id, of those that cannot be read. Until they can, or go
 ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s; what the sweep reads
 
 

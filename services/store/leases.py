@@ -102,6 +102,9 @@ class Leases:
         """None if another worker was faster, the job has ended, or it waits for another kind of worker."""
         nonce = nonce or secrets.token_hex(8)
         record = await self._jobs.get(id)
+        if record is not None and record.problem is not None:
+            await self._jobs.set_aside(id, record.problem)
+            return None
         binding = worker.binding(record).model_dump_json() if record else ""
         sent = time.monotonic()
         lease = _ms(self._timing.lease)

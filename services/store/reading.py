@@ -1,13 +1,25 @@
-"""How records are read, whatever they are of: a hash by its key, and a page of a lexical list of ids."""
+"""How records are read, whatever they are of: a hash by its key, a page of a lexical list of ids, and what another
+version wrote."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from services.store.commands import Redis
 from services.store.scripts import Scripts
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 async def read_hash(redis: Redis, scripts: Scripts, key: str) -> dict[str, str]:
     """Empty where there is none. Asked again while Redis is away, as scripts are."""
     flat = await scripts.persistently(lambda: redis.hgetall(key))
-    return {field.decode(): value.decode() for field, value in flat.items()}
+    return {field.decode(errors="replace"): value.decode(errors="replace") for field, value in flat.items()}
 
 
 async def newest_ids(redis: Redis, key: str, *, after: str | None, limit: int) -> tuple[list[str], bool]:
@@ -15,3 +27,37 @@ async def newest_ids(redis: Redis, key: str, *, after: str | None, limit: int) -
     start = f"({after}" if after else "+"
     ids = await redis.zrevrangebylex(key, start, "-", 0, limit + 1)
     return [id.decode() for id in ids[:limit]], len(ids) > limit
+
+
+def readable(kind: type[M], texts: Iterable[bytes | str]) -> Iterator[M]:
+    """Those that can be read, whatever their other fields are; that one cannot is said once."""
+    for text in texts:
+        try:
+            yield kind.model_validate_json(text, extra="ignore")
+        except ValidationError as error:
+            say_once(f"a {kind.__name__} in Redis", error.errors()[0]["msg"])
+
+
+class Parts:
+    """A record's fields, each read by itself; `problems` names those that could not be."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+        self.problems: list[str] = []
+
+    def read(self, name: str, parse: Callable[[str], T], otherwise: T, *, required: bool = False) -> T:
+        """`otherwise` where the field is not there, is empty, or cannot be read."""
+        text = self._fields.get(name)
+        if not text:
+            self.problems += [name] if required else []
+            return otherwise
+        try:
+            return parse(text)
+        except (ValueError, TypeError, KeyError):
+            self.problems.append(name)
+            return otherwise
+
+
+@cache
+def say_once(what: str, why: str) -> None:
+    log.error("%s cannot be read and is passed over: %s", what, why)

@@ -1,20 +1,28 @@
 """A job as it lies in Redis: the fields that Python reads, and what each one's text means."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import to_json
 
+from services.contract.asked import Limits
 from services.contract.evaluation import Evaluation
 from services.contract.job import Attempt, Reason
 from services.contract.model import Result
 from services.contract.progress import CheckpointMetrics, FeatureUsage, Progress, Trial
-from services.contract.recipe import Precision
+from services.contract.recipe import Hyperparameters, Precision
 from services.contract.spec import JobSpec
 from services.contract.transitions import Status
+from services.contract.weights import DefaultWeights
+from services.store import keys
+from services.store.migration import VERSION, migrated
+from services.store.reading import Parts
+
+ATTEMPTS: Final = TypeAdapter(list[Attempt])
 
 
 class Binding(BaseModel):
@@ -44,12 +52,20 @@ class Latest(BaseModel):
         return [part for name, value in given.items() for part in (name, to_json(value))]
 
     @classmethod
-    def of_fields(cls, fields: Mapping[str, str]) -> Self:
-        return cls.model_validate({name: json.loads(fields[name]) for name in cls.model_fields if name in fields})
+    def of_parts(cls, parts: Parts) -> "Latest":
+        """Each by itself: one that cannot be read is as one that was never told."""
+        known = {name: parts.read(name, partial(cls._parsed, name), None) for name in cls.model_fields}
+        return cls.model_construct(**known)
+
+    @classmethod
+    def _parsed(cls, name: str, text: str) -> Any:
+        return getattr(cls.model_validate_json(f'{{"{name}": {text}}}', extra="ignore"), name)
 
 
 @dataclass(frozen=True)
 class JobRecord:
+    """`problem`: why no worker of this version may take it, if so; what can be read of it stands here all the same."""
+
     id: str
     tenant: str
     spec: JobSpec
@@ -70,6 +86,7 @@ class JobRecord:
     latest: Latest
     binding: Binding | None
     result: Result | None
+    problem: str | None
 
     @property
     def last_val_step(self) -> int:
@@ -78,28 +95,65 @@ class JobRecord:
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, str]) -> Self:
-        def whole(name: str) -> int | None:
-            return int(fields[name]) if fields.get(name) else None
-
-        return cls(
+        """Raises ValueError or KeyError where not even its owner or its status can be read."""
+        fields, parts = migrated(fields), Parts(migrated(fields))
+        record = cls(
             id=fields["id"],
             tenant=fields["tenant"],
-            spec=JobSpec.model_validate_json(fields["spec"]),
             status=Status(fields["status"]),
-            reason=Reason.model_validate_json(fields["reason"]),
-            kind=fields["kind"],
+            kind=_known_kind(fields["kind"]),
             created_at=int(fields["created_at"]),
-            started_at=whole("started_at"),
-            finished_at=whole("finished_at"),
             fence=int(fields["fence"]),
-            attempt=int(fields["attempt"]),
-            attempts=[Attempt.model_validate(attempt) for attempt in json.loads(fields["attempts"])],
-            last_step=int(fields["last_step"]),
-            checkpoint=int(fields["checkpoint"]),
-            device_seconds=float(fields["device_seconds"]),
-            claimed_at=whole("claimed_at"),
-            trimmed_to=fields["trimmed_to"],
-            latest=Latest.of_fields(fields),
-            binding=Binding.model_validate_json(fields["binding"]) if fields.get("binding") else None,
-            result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
+            spec=parts.read("spec", JobSpec.model_validate_json, UNREADABLE, required=True),
+            reason=parts.read("reason", Reason.model_validate_json, Reason(code="unknown", message="")),
+            started_at=parts.read("started_at", int, None),
+            finished_at=parts.read("finished_at", int, None),
+            attempt=parts.read("attempt", int, 0),
+            attempts=parts.read("attempts", ATTEMPTS.validate_json, []),
+            last_step=parts.read("last_step", int, 0),
+            checkpoint=parts.read("checkpoint", int, -1),
+            device_seconds=parts.read("device_seconds", float, 0.0),
+            claimed_at=parts.read("claimed_at", int, None),
+            trimmed_to=fields.get("trimmed_to", "0-0"),
+            latest=Latest.of_parts(parts),
+            binding=parts.read("binding", Binding.model_validate_json, None),
+            result=parts.read("result", lambda text: Result.model_validate_json(text, extra="ignore"), None),
+            problem=None,
         )
+        return record._with_problem(fields, parts.problems)
+
+    def _with_problem(self, fields: Mapping[str, str], unread: list[str]) -> Self:
+        """A spec with fields that we do not know is shown by those that we know, and left to those who know all."""
+        if not unread and int(fields.get("v", VERSION)) <= VERSION:
+            return self
+        written = f"it was written by another version (v{fields.get('v', '?')}, here {VERSION}), or damaged"
+        problem = f"Its {', '.join(unread) or 'record'} cannot be read here: {written}."
+        with suppress(KeyError, ValueError):
+            spec = JobSpec.model_validate_json(fields["spec"], extra="ignore")
+            return replace(self, spec=spec, problem=problem)
+        return replace(self, problem=problem)
+
+
+def _known_kind(kind: str) -> str:
+    if kind not in keys.KINDS:
+        raise ValueError(f"{kind!r} is no device kind")
+    return kind
+
+
+# What stands for a spec that cannot be read, so that its job can be seen, cancelled and deleted.
+UNREADABLE = JobSpec(
+    model="resnet18",
+    weights=DefaultWeights(),
+    training_file="unreadable",
+    validation_file=None,
+    split=0.0,
+    num_labels=0,
+    seed=0,
+    hyperparameters=Hyperparameters(),
+    device="auto",
+    priority=0,
+    limits=Limits(),
+    suffix=None,
+    metadata=None,
+    asked={},
+)

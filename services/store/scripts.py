@@ -11,6 +11,7 @@ from redis.exceptions import ReadOnlyError
 from services.contract.transitions import ENDED, HANDED_BACK, MOVES, OWNED, REQUESTS
 from services.store.commands import Redis, Value
 from services.store.connection import Patience
+from services.store.migration import VERSION
 from services.store.totals import Count
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ def _table() -> str:
             "events_cap": EVENTS_CAP,
             "events_bytes": EVENTS_BYTES,
             "losses_cap": LOSSES_CAP,
+            "version": VERSION,
             "counts": {name: True for name in sorted(Count)},
         },
         sort_keys=True,

@@ -7,6 +7,7 @@ from services.contract.fleet import Worker
 from services.contract.timing import Timing
 from services.store import keys
 from services.store.commands import Redis, Value
+from services.store.reading import readable
 from services.store.scripts import Answer, Scripts
 
 
@@ -44,7 +45,7 @@ class Workers:
         async with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(keys.worker(id.decode()), "report")
-            return [Worker.model_validate_json(report) for report in await pipe.execute() if report]
+            return list(readable(Worker, filter(None, await pipe.execute())))
 
     async def ask_to_drain(self, id: str, when: Drain = Drain.NOW) -> bool:
         """Whether there is such a worker."""

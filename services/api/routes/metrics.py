@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
+from redis.exceptions import NoPermissionError
 
 from services.api.deps import TheStore, TheStreams
 from services.contract.fleet import AutoscalerReport, Worker
@@ -22,14 +23,23 @@ async def metrics(store: TheStore, streams: TheStreams) -> Response:
     families = [
         _gauge("jobs_queued", "Jobs that wait, by the device kind that they wait for.", await store.jobs.waiting()),
         _one_gauge("jobs_running", "Jobs that a worker owns.", await store.jobs.running()),
+        _one_gauge("jobs_set_aside", "Jobs that this version cannot read.", len(await store.jobs.aside())),
         *_ends(totals),
         *_features(totals),
         _workers(await store.workers.all()),
         *_autoscaler(await store.autoscaling.read(), totals),
-        *_memory(await store.redis.info("memory")),
+        *_memory(await _info(store)),
         _one_gauge("streams_open", "Live event streams of this API process.", streams.open),
     ]
     return Response(generate_latest(_registry(families)), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _info(store: TheStore) -> Mapping[str, int]:
+    """Empty where Redis keeps that from us."""
+    try:
+        return await store.redis.info("memory")
+    except NoPermissionError:
+        return {}
 
 
 def _ends(totals: Totals) -> Iterator[Metric]:
@@ -79,8 +89,9 @@ def _autoscaler(told: AutoscalerReport, totals: Totals) -> Iterator[Metric]:
 
 
 def _memory(info: Mapping[str, int]) -> Iterator[Metric]:
-    yield _one_gauge("redis_memory_bytes", "What Redis uses.", info["used_memory"])
-    yield _one_gauge("redis_memory_max_bytes", "Its maxmemory; 0 for none.", info["maxmemory"])
+    if info:
+        yield _one_gauge("redis_memory_bytes", "What Redis uses.", info["used_memory"])
+        yield _one_gauge("redis_memory_max_bytes", "Its maxmemory; 0 for none.", info["maxmemory"])
 
 
 # --- spelled for Prometheus ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 -- Answers ok, fence, attempt · mismatch · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
 local nonce, worker, device, kind, binding, lease = unpack(ARGV)
 local record = read()
-if not record then
+if not record or binding == '' then
   for _, queue in pairs(QUEUED) do redis.call('ZREM', queue, ARGV[7]) end
   return {'gone'}
 end

@@ -5,7 +5,7 @@
 if redis.call('EXISTS', JOB) == 1 then return {'ok'} end
 local id, tenant, kind, priority, spec, warning = unpack(ARGV)
 local time = now()
-redis.call('HSET', JOB, 'v', '1', 'id', id, 'tenant', tenant, 'kind', kind, 'priority', priority, 'spec', spec,
+redis.call('HSET', JOB, 'v', text(TABLE.version), 'id', id, 'tenant', tenant, 'kind', kind, 'priority', priority, 'spec', spec,
   'created_at', text(math.floor(time / 1000)), 'queued_at', text(time), 'fence', text(time),
   'attempt', '0', 'attempts', '[]', 'losses', '0', 'nonce', '', 'last_step', '0', 'emitted', '0',
   'checkpoint', '-1', 'checkpoint_step', '-1', 'device_seconds', '0', 'trimmed_to', '0-0')
