@@ -5,12 +5,14 @@ Any number of them may run; a lock in Redis lets one work at a time.
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
+from services.contract.timing import Timing
 from services.contract.transitions import ENDED, Status
 from services.process import daemon
 from services.settings import Settings
@@ -22,12 +24,29 @@ from services.store.store import Store
 log = logging.getLogger("headway.reaper")
 
 
+class Steady:
+    """Whether a clock has run beside the monotonic one, without a jump, for long enough to delete by it."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._offset, self._since = math.inf, math.inf
+
+    def sees(self, clock: float, monotonic: float) -> bool:
+        offset = clock - monotonic
+        if not abs(offset - self._offset) <= self._timing.clock_jump:
+            self._since = monotonic
+        self._offset = offset
+        return monotonic - self._since >= self._timing.clock_steady
+
+
 class Reaper:
     def __init__(self, store: Store, config: Settings) -> None:
         self._store, self._config, self._timing = store, config, config.timing
         self._me = secrets.token_hex(8)
         self._short: dict[str, int] = {}  # by kind, hints that were missing on the last pass
         self._not_before = 0.0
+        self._announced: set[str] = set()  # ended jobs that go with the next pass
+        self.steady = Steady(self._timing)
 
     async def run(self) -> None:
         """Forever. After Redis was away, leases get the time to be renewed before anything is taken for lost."""
@@ -79,17 +98,27 @@ class Reaper:
         self._short = missing
 
     async def _sweep(self) -> None:
-        """Ended jobs go after HEADWAY_RETENTION_DAYS, with their models; so does what broken uploads left."""
-        horizon = time.time() - self._config.retention_days * 86400
+        """Ended jobs go after HEADWAY_RETENTION_DAYS, with their models; so does what broken uploads left.
 
-        async def forget(id: str) -> None:
-            record = await self._store.jobs.get(id)
-            if record is not None:
-                await self._store.forget(record)
-                log.info("%s: forgotten after %g days", id, self._config.retention_days)
-
-        await _each(await self._store.jobs.ended_before(horizon), forget)
+        By a clock that ran steadily for a while: one that jumps would take all for old. What is due is said first.
+        """
+        now, _ = await self._store.redis.time()
+        if not self.steady.sees(now, time.monotonic()):
+            return
         await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
+        if self._config.retention_days is None:
+            return
+        due = await self._store.jobs.ended_before(now - self._config.retention_days * 86400)
+        await _each([id for id in due if id in self._announced], self._forget)
+        if new := set(due) - self._announced:
+            log.warning("%d ended jobs are over HEADWAY_RETENTION_DAYS and go with the next pass", len(new))
+        self._announced = set(due)
+
+    async def _forget(self, id: str) -> None:
+        record = await self._store.jobs.get(id)
+        if record is not None:
+            await self._store.forget(record)
+            log.info("%s: forgotten after %g days", id, self._config.retention_days)
 
     async def _is_my_turn(self) -> bool:
         """The holder renews it at each pass."""

@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     autoscale_last_cooldown: float = Field(180.0, ge=0, description="the same for the last one of its kind")
     compose_project: str = Field("headway", description="whose worker containers the compose provider adds and drains")
 
-    retention_days: float = Field(30.0, gt=0, description="that an ended job is kept, with its model and checkpoints")
+    retention_days: float | None = Field(
+        None, gt=0, description="that an ended job is kept, with its model and checkpoints; for good if unset"
+    )
     alive_file: Path | None = Field(None, description="touched by what works: a container's health check looks at it")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of every process")
     time_scale: float = Field(1.0, gt=0, le=10, description="for tests: every lease, timeout and pause times this")

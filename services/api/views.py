@@ -24,7 +24,10 @@ from services.store.files import FileRecord
 from services.store.record import JobRecord
 
 
-def job_view(record: JobRecord, place: QueuePlace | None = None, labels: list[str] | None = None) -> Job:
+def job_view(
+    record: JobRecord, retention: float | None, place: QueuePlace | None = None, labels: list[str] | None = None
+) -> Job:
+    """`retention` in days."""
     spec, latest, trials = record.spec, record.latest, record.latest.trials or []
     leader = leader_of(trials)
     recipe = spec.fields_of(Recipe)
@@ -39,6 +42,7 @@ def job_view(record: JobRecord, place: QueuePlace | None = None, labels: list[st
         started_at=record.started_at,
         finished_at=record.finished_at,
         estimated_finish=_estimated_finish(record),
+        expires_at=_expires_at(record, retention),
         status=record.status,
         status_reason=_reason(record),
         allowed_actions=allowed_actions(record.status),
@@ -98,6 +102,12 @@ def _error(record: JobRecord) -> OpenAIError | None:
 def _estimated_finish(record: JobRecord) -> int | None:
     eta = record.latest.progress.eta_seconds if record.latest.progress else None
     return int(time.time() + eta) if record.status is Status.RUNNING and eta is not None else None
+
+
+def _expires_at(record: JobRecord, retention: float | None) -> int | None:
+    if retention is None or record.finished_at is None:
+        return None
+    return record.finished_at + round(retention * 86400)
 
 
 def _device_seconds(record: JobRecord) -> float:

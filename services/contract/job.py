@@ -77,6 +77,7 @@ class Job(Recipe):
     started_at: int | None
     finished_at: int | None
     estimated_finish: int | None
+    expires_at: int | None = Field(description="of an ended job, where HEADWAY_RETENTION_DAYS is set; then it goes")
     status: Status
     status_reason: Reason
     allowed_actions: list[Action]

@@ -66,6 +66,8 @@ class Timing(Durations):
 
     # background work
     reaper_every: float = 5.0
+    clock_jump: float = 10.0  # between two looks at a clock; less is drift
+    clock_steady: float = 3600.0  # without a jump, until anything is deleted by it: NTP has had its time
     reaper_turn: float = 10.0
     abandoned_upload: float = 86400.0
     autoscaler_every: float = 1.0

@@ -51,6 +51,7 @@ class Store:
     submissions: Submissions
     turns: Turns
     autoscaling: Autoscaling
+    retention_days: float | None
 
     async def labels(self, record: JobRecord) -> list[str] | None:
         """A job's, where they are few enough to be shown: its file's, or, once that is gone, its model's."""
@@ -109,4 +110,5 @@ async def open_store(
             submissions=Submissions(redis, scripts),
             turns=Turns(scripts),
             autoscaling=Autoscaling(redis, scripts),
+            retention_days=settings.retention_days,
         )

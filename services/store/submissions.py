@@ -1,6 +1,5 @@
 """Submissions that may come twice: the job's id is given before the job is made, so a repeat makes the same."""
 
-import time
 from dataclasses import dataclass
 
 from services.contract.ids import new_id
@@ -30,7 +29,7 @@ class Submissions:
         """None where another body came under this name. `anew`: what is known is forgotten."""
         key = keys.idempotency(tenant, name)
         proposed = new_id("ftjob")
-        args: list[Value] = [proposed, digest, round(seconds * 1000), int(anew), time.time_ns() // 1_000_000]
+        args: list[Value] = [proposed, digest, round(seconds * 1000), int(anew)]
         answer, rest = await self._scripts("reserve", [key], args)
         if answer is not Answer.OK:
             return None

@@ -1,6 +1,5 @@
 """Workers as they report themselves: a heartbeat that expires, and the wish that they drain."""
 
-import time
 from enum import StrEnum
 
 from services.contract.fleet import Worker
@@ -26,7 +25,7 @@ class Workers:
     async def report(self, worker: Worker) -> Drain:
         """Write the heartbeat; what is wished of the worker."""
         ttl = round(self._timing.heartbeat_ttl * 1000)
-        args: list[Value] = [worker.id, worker.model_dump_json(), time.time(), ttl]
+        args: list[Value] = [worker.id, worker.model_dump_json(), ttl]
         to = [keys.worker(worker.id), keys.WORKERS]
         _, rest = await self._scripts("report", to, args, patience=self._timing.heartbeat)  # then the next is due
         return Drain(rest[0].decode())
@@ -41,7 +40,8 @@ class Workers:
         await self._scripts.persistently(write, patience=self._timing.heartbeat)
 
     async def all(self) -> list[Worker]:
-        ids = await self._redis.zrangebyscore(keys.WORKERS, time.time() - self._timing.heartbeat_ttl, "+inf")
+        seconds, _ = await self._redis.time()
+        ids = await self._redis.zrangebyscore(keys.WORKERS, seconds - self._timing.heartbeat_ttl, "+inf")
         async with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(keys.worker(id.decode()), "report")

@@ -10,7 +10,7 @@ import pytest
 from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
-from services.reaper import Reaper
+from services.reaper import Reaper, Steady
 from services.settings import Settings
 from services.store import keys
 from services.store.store import Store
@@ -79,13 +79,36 @@ async def test_a_lost_job_is_said_at_once_and_one_that_ends_so_leaves_no_half_ma
     assert lies(settings, f"local/models/{lost}").exists()
 
 
+def trusting(reaper: Reaper) -> Reaper:
+    """One whose clock has run steadily."""
+    reaper.steady = Steady(Timing(clock_steady=0.0))
+    return reaper
+
+
+def test_a_clock_is_steady_once_it_has_run_beside_the_monotonic_one_for_an_hour() -> None:
+    steady, month = Steady(Timing()), 30 * 86400
+    assert not steady.sees(1000.0, 0.0)
+    assert not any(steady.sees(1000.0 + t * 1.001, t) for t in range(5, 3600, 5))  # it drifts
+    assert steady.sees(4600.0, 3600.0)
+    assert not steady.sees(4605.0 + month, 3605.0)
+    assert not any(steady.sees(1000.0 + month + t, t) for t in range(3610, 7200, 5))
+    assert not steady.sees(8200.0, 7205.0)  # and back
+    assert steady.sees(8200.0 + 3600, 7205.0 + 3600)
+
+
 async def test_an_ended_job_goes_with_its_model_after_its_time(store: Store, settings: Settings) -> None:
     old, kept = await created(store), await created(store)
     for id in (old, kept):
         await store.jobs.request(id, Action.CANCEL)
         store.blobs.put(f"local/models/{id}/1/model.pt", b"model")
-    await raw(store).zadd(keys.ENDED, {old: time.time() - settings.retention_days * 86400 - 1})
-    await Reaper(store, settings).one_pass()
+    await raw(store).zadd(keys.ENDED, {old: time.time() - 30 * 86400 - 1})
+    keeps_all = trusting(Reaper(store, settings))
+    sweeps = trusting(Reaper(store, settings.model_copy(update={"retention_days": 30.0})))
+    for _ in range(2):
+        await keeps_all.one_pass()
+    await sweeps.one_pass()  # which only says what is due
+    assert await store.jobs.get(old) is not None
+    await sweeps.one_pass()
     assert await store.jobs.get(old) is None
     assert not lies(settings, f"local/models/{old}").exists()
     assert await status(store, kept) is Status.CANCELLED
@@ -97,6 +120,8 @@ async def test_what_a_broken_upload_left_is_swept_after_a_day(store: Store, sett
         store.blobs.put(f"local/incoming/{name}", b"half")
     os.utime(lies(settings, "local/incoming/old"), (0, 0))
     await Reaper(store, settings).one_pass()
+    assert len(list(lies(settings, "local/incoming").iterdir())) == 2  # its clock may yet be wrong
+    await trusting(Reaper(store, settings)).one_pass()
     assert [path.name for path in lies(settings, "local/incoming").iterdir()] == ["new"]
 
 

@@ -49,7 +49,7 @@ async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheS
 async def jobs(tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Newest first."""
     records, more = await store.jobs.page(tenant, after=cursor(after, "ftjob"), limit=limit)
-    return page([job_view(record, await store.jobs.place(record)) for record in records], more)
+    return page([job_view(record, store.retention_days, await store.jobs.place(record)) for record in records], more)
 
 
 @router.get("/{job_id}")
@@ -178,4 +178,4 @@ async def _found(store: Store, id: str) -> JobRecord:
 
 
 async def _view(store: Store, record: JobRecord) -> Job:
-    return job_view(record, await store.jobs.place(record), await store.labels(record))
+    return job_view(record, store.retention_days, await store.jobs.place(record), await store.labels(record))

@@ -1,8 +1,10 @@
 #!lua
 -- A submission gets the id of the job that it makes, or has made: the first one's, if it is the same submission again.
--- KEYS 1 the reservation · ARGV 1 id, 2 digest of the body, 3 ms to keep it, 4 '1' to begin anew, 5 now, ms
+-- KEYS 1 the reservation · ARGV 1 id, 2 digest of the body, 3 ms to keep it, 4 '1' to begin anew
 -- Answers ok, id, answer ('' while the first is in flight), age in ms · refused (another body under this name)
-local id, digest, ttl, anew, now = unpack(ARGV)
+local id, digest, ttl, anew = unpack(ARGV)
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local known = redis.call('HMGET', KEYS[1], 'digest', 'id', 'answer', 'at')
 if known[1] and known[1] ~= digest then return {'refused'} end
 if known[1] and anew ~= '1' then
