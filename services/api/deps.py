@@ -68,6 +68,7 @@ async def _own_job(job_id: str, tenant: Tenant, store: TheStore) -> JobRecord:
     record = await store.jobs.owned_by(tenant, job_id)
     if record is None:
         raise NotFound(f"There is no job {job_id}.", param="fine_tuning_job_id")
+    await store.submissions.are_read([job_id])
     return record
 
 

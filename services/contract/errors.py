@@ -11,6 +11,7 @@ HeadwayError                        what a request can end with
 ├── RequestTimeout        408   the body did not come in time
 ├── ActionRefused         409   the job's status does not allow it
 ├── InFlight              409   the same submission is under way: try again
+├── IdempotencyGone       409   the job that this submission made was deleted
 ├── TooLarge                  413
 ├── StoreUnavailable          503   Redis is away: try again
 └── StoreFull                 507   Redis or the disk is full
@@ -82,6 +83,10 @@ class ActionRefused(HeadwayError):
 
 class InFlight(HeadwayError):
     status, code, type, title, retry = 409, "in_flight", "invalid_request_error", "In flight", True
+
+
+class IdempotencyGone(HeadwayError):
+    status, code, type, title = 409, "idempotency_gone", "invalid_request_error", "Idempotency gone"
 
 
 class TooLarge(HeadwayError):

@@ -62,6 +62,16 @@ def idempotency(tenant: str, name: str) -> str:
     return f"{PREFIX}:idempotency:{tenant}:{name}"
 
 
+def submission(job: str) -> str:
+    """string: the key of the reservation under which a job was submitted with an Idempotency-Key. A day."""
+    return f"{PREFIX}:submission:{job}"
+
+
+def unread(job: str) -> str:
+    """string: the same of one that only a marked retry can find. Until it is read, or some minutes."""
+    return f"{PREFIX}:unread:{job}"
+
+
 def worker(id: str) -> str:
     """hash: a worker's heartbeat, device, preflight, drain wish. TTL of some missed heartbeats."""
     return f"{PREFIX}:worker:{id}"

@@ -70,6 +70,7 @@ class Store:
         """Remove an ended job with its models and checkpoints. Its training data stays."""
         for place in places.of_job(record.tenant, record.id):
             await asyncio.to_thread(self.blobs.delete_folder, place)
+        await self.submissions.forget(record.id)
         await self.jobs.forget(record.id, record.tenant)
 
 

@@ -1,11 +1,15 @@
 """Submissions that may come twice: the job's id is given before the job is made, so a repeat makes the same."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from services.contract.ids import new_id
 from services.store import keys
 from services.store.commands import Redis, Value
 from services.store.scripts import Answer, Scripts
+
+GONE: Final = "gone"  # the answer, once its job was deleted
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,18 @@ class Submissions:
     def __init__(self, redis: Redis, scripts: Scripts) -> None:
         self._redis, self._scripts = redis, scripts
 
-    async def reserve(
-        self, tenant: str, name: str, digest: str, *, seconds: float, anew: bool = False
-    ) -> Reservation | None:
-        """None where another body came under this name. `anew`: what is known is forgotten."""
-        key = keys.idempotency(tenant, name)
-        proposed = new_id("ftjob")
-        args: list[Value] = [proposed, digest, round(seconds * 1000), int(anew)]
-        answer, rest = await self._scripts("reserve", [key], args)
-        if answer is not Answer.OK:
-            return None
-        id, told, age = (part.decode() for part in rest)
-        return Reservation(key, id, id == proposed, told or None, int(age) / 1000)
+    async def by_key(self, tenant: str, name: str, digest: str, *, seconds: float) -> Reservation | None:
+        """None where another body came under this name."""
+        job = new_id("ftjob")
+        return await self._reserve(tenant, name, digest, job, keys.submission(job), seconds=seconds)
+
+    async def by_body(self, tenant: str, name: str, digest: str, *, seconds: float, anew: bool) -> Reservation | None:
+        """A retry finds its first try while nobody has read the job that it made. `anew`: it is no retry."""
+        job = new_id("ftjob")
+        found = await self._reserve(tenant, name, digest, job, keys.unread(job), seconds=seconds, anew=anew)
+        if found is None or found.is_first or await self._redis.exists(keys.unread(found.job)):
+            return found
+        return await self._reserve(tenant, name, digest, job, keys.unread(job), seconds=seconds, anew=True)
 
     async def remember(self, reservation: Reservation, answer: str) -> None:
         """What the first submission was told, for those that come after."""
@@ -43,3 +47,25 @@ class Submissions:
     async def release(self, reservation: Reservation) -> None:
         """The submission was refused: the name is free for a better one."""
         await self._redis.delete(reservation.name)
+
+    async def are_read(self, jobs: Iterable[str]) -> None:
+        """Whoever submitted them knows them: what comes now is no retry of it."""
+        if unread := [keys.unread(job) for job in jobs]:
+            await self._redis.delete(*unread)
+
+    async def forget(self, job: str) -> None:
+        """It was deleted: what its submission was told goes too, and a replay hears that."""
+        if name := await self._redis.get(keys.submission(job)):
+            await self._redis.hset(name.decode(), "answer", GONE)
+        await self._redis.delete(keys.submission(job), keys.unread(job))
+
+    async def _reserve(
+        self, tenant: str, name: str, digest: str, job: str, back: str, *, seconds: float, anew: bool = False
+    ) -> Reservation | None:
+        key = keys.idempotency(tenant, name)
+        args: list[Value] = [job, digest, round(seconds * 1000), int(anew)]
+        answer, rest = await self._scripts("reserve", [key, back], args)
+        if answer is not Answer.OK:
+            return None
+        id, told, age = (part.decode() for part in rest)
+        return Reservation(key, id, id == job, told or None, int(age) / 1000)

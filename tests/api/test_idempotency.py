@@ -1,5 +1,6 @@
 """A submission that comes twice makes one job."""
 
+import json
 import re
 import socket
 import threading
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 import httpx
 import openai
 import pytest
+import redis
 
 from tests.api.conftest import problem
+from tests.jobs import JOBS
 
 Submit = Callable[..., httpx.Response]
 
@@ -27,7 +30,7 @@ def jobs(api: httpx.Client) -> list[str]:
 
 def test_a_replay_gets_the_first_answer(api: httpx.Client, file: str) -> None:
     first = post(api, file, idempotency_key="k")
-    api.post(f"/v1/fine_tuning/jobs/{first.json()['id']}/cancel")
+    assert api.post(f"{JOBS}/{first.json()['id']}/cancel").status_code == 200
     again = post(api, file, idempotency_key="k")
     assert again.json() == first.json()
     assert again.headers["idempotent-replayed"] == "true"
@@ -77,6 +80,41 @@ def test_only_a_marked_retry_finds_its_first_try(api: httpx.Client, file: str) -
     assert post(api, file, x_stainless_retry_count="0").json()["id"] != first  # asked for again, on purpose
     assert post(api, file).json()["id"] != first
     assert post(api, file, x_stainless_retry_count="9" * 5000).json()["id"] != first
+
+
+LOOKS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
+    "retrieved": lambda api, id: api.get(f"{JOBS}/{id}"),
+    "listed": lambda api, id: api.get(JOBS),
+    "events": lambda api, id: api.get(f"{JOBS}/{id}/events"),
+    "cancelled": lambda api, id: api.post(f"{JOBS}/{id}/cancel"),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_retry_of_an_order_whose_like_was_read_already_is_another_order(
+    api: httpx.Client, file: str, look: str
+) -> None:
+    """Its own first try never arrived."""
+    first = post(api, file, x_stainless_retry_count="0").json()["id"]
+    assert LOOKS[look](api, first).status_code == 200
+    second = post(api, file, x_stainless_retry_count="1").json()["id"]
+    assert second != first
+    assert post(api, file, x_stainless_retry_count="2").json()["id"] == second
+
+
+def test_a_replay_whose_job_was_deleted_says_so_and_gives_no_id_that_is_not_there(
+    api: httpx.Client, file: str, redis_url: str
+) -> None:
+    first = post(api, file, idempotency_key="k").json()["id"]
+    api.post(f"{JOBS}/{first}/cancel")
+    api.delete(f"{JOBS}/{first}")
+    gone = problem(post(api, file, idempotency_key="k"), 409)
+    assert gone["code"] == "idempotency_gone"
+    assert first not in json.dumps(gone)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        assert not [key for key in client.scan_iter() if first in key]
+        (kept,) = client.scan_iter("headway:idempotency:*")
+        assert client.hget(kept, "answer") == "gone"
 
 
 def whole_request(client: socket.socket) -> bytes:

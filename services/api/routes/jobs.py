@@ -42,13 +42,14 @@ async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheS
         await store.hints.publish(record.kind)
         return await _view(store, record)
 
-    return await once(make, request.headers, body, tenant, store.submissions, settings.timing)
+    return await once(make, request.headers, body, tenant, store, settings.timing)
 
 
 @router.get("")
 async def jobs(tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20) -> Page[Job]:
     """Newest first."""
     records, more = await store.jobs.page(tenant, after=cursor(after, "ftjob"), limit=limit)
+    await store.submissions.are_read(record.id for record in records)
     return page([job_view(record, store.retention_days, await store.jobs.place(record)) for record in records], more)
 
 
