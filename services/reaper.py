@@ -106,6 +106,11 @@ class Reaper:
         if not self.steady.sees(now, time.monotonic()):
             return
         await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
+        for file in await self._store.files.expired(now):
+            if await self._store.jobs.needing(file.tenant, file.id) is None:
+                async with self._store.turns.held(keys.files_turn(file.tenant)):
+                    await self._store.files.forget(file)
+                log.info("%s: gone, as its expires_after said", file.id)
         if self._config.retention_days is None:
             return
         due = await self._store.jobs.ended_before(now - self._config.retention_days * 86400)

@@ -1,6 +1,6 @@
 """What routes are given, as words: `job: OwnJob`, `store: TheStore`, `tenant: Tenant`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -82,4 +82,5 @@ async def _own_file(file_id: str, tenant: Tenant, store: TheStore) -> FileRecord
 OwnJob = Annotated[JobRecord, Depends(_own_job)]
 OwnFile = Annotated[FileRecord, Depends(_own_file)]
 After = Annotated[str | None, Query(description="the id of the last item of the page before")]
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=1, le=10_000, description="of a page at most; it may be shorter: see has_more")]
+Order = Annotated[Literal["asc", "desc"], Query(description="by age: newest first, unless asc")]

@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from services import __version__
 from services.api import auth, problems
+from services.api.head import HeadAsGet
 from services.api.listers import Listers
 from services.api.routes import events, files, fleet, health, jobs, metrics, models
 from services.api.streams import Streams
@@ -36,6 +37,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     if app.state.keys is None and config.host_names is not None:
         app.middleware("http")(_guard)
     return app

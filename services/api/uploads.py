@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +26,7 @@ from services.store.blobs import Blobs
 from services.store.files import FileRecord
 
 FIELD_CAP = 4096  # bytes of a form field that is no file
+EXPIRES = 'expires_after: send anchor "created_at" and between 3600 and 2592000 seconds'
 FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
 
 
@@ -38,9 +41,36 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
     ended: bool = False
 
+    @property
+    def expires_at(self) -> int | None:
+        """As `expires_after` says, in seconds from now. Raises InvalidRequest."""
+        anchor, seconds = (self.fields.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))
+        if anchor is None and seconds is None:
+            return None
+        if anchor != "created_at" or not re.fullmatch(r"[0-9]{4,7}", seconds or ""):
+            raise InvalidRequest(EXPIRES, param="expires_after")
+        if not 3600 <= int(seconds or 0) <= 2_592_000:
+            raise InvalidRequest(EXPIRES, param="expires_after")
+        return int(time.time()) + int(seconds or 0)
 
-async def receive(request: Request, blobs: Blobs, listers: Listers, tenant: str, cap: int) -> FileRecord:
-    """The upload's record, its bytes and its index in the store; nothing is left behind where it is refused.
+
+@dataclass(frozen=True)
+class Coming:
+    """An upload that has come, was checked and listed, and lies in no place yet."""
+
+    form: Form
+    listed: Listed
+    blobs: Blobs
+    tenant: str
+
+    async def keep(self) -> FileRecord:
+        """In its place; its record, which nobody has written yet."""
+        return await asyncio.to_thread(_keep, self.form, self.listed, self.blobs, self.tenant)
+
+
+@asynccontextmanager
+async def received(request: Request, blobs: Blobs, listers: Listers, tenant: str, cap: int) -> AsyncIterator[Coming]:
+    """The upload; nothing that is not kept within is left behind, nor where it is refused.
 
     Raises BadRequest, InvalidRequest, InvalidArchive, TooLarge.
     """
@@ -51,8 +81,7 @@ async def receive(request: Request, blobs: Blobs, listers: Listers, tenant: str,
     try:
         form = await _parse(request, draft, cap)
         _check(form)
-        listed = await listers.list(tenant, draft)
-        return await asyncio.to_thread(_keep, form, listed, blobs, tenant)
+        yield Coming(form, await listers.list(tenant, draft), blobs, tenant)
     finally:
         for leftover in draft.parent.glob(f"{draft.name}*"):
             leftover.unlink(missing_ok=True)
@@ -157,6 +186,7 @@ def _check(form: Form) -> None:
     if (purpose := form.fields.get("purpose")) != "fine-tune":
         said = "required" if purpose is None else f"{purpose!r} is not known here"
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
+    _ = form.expires_at
 
 
 def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
@@ -182,6 +212,7 @@ def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
         data=data,
         index=index,
         contents=listed.contents,
+        expires_at=form.expires_at,
     )
 
 

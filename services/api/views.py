@@ -146,5 +146,6 @@ def file_view(record: FileRecord, *, in_a_list: bool = False) -> File:
         created_at=record.created_at,
         filename=record.filename,
         sha256=record.sha256,
+        expires_at=record.expires_at,
         contents=record.contents.in_short() if in_a_list else record.contents,
     )

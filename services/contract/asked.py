@@ -1,6 +1,6 @@
 """The body of `POST /v1/fine_tuning/jobs`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
@@ -12,6 +12,20 @@ BaseNetwork = Literal["resnet18"]
 FileId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 DEFAULT_SPLIT = 0.2
+OPENAI_ONLY = frozenset({"integrations"})  # of OpenAI's body: may be null here
+
+
+def without_nulls(body: dict[str, Any]) -> dict[str, Any]:
+    """Without what is null, at every level; but a null of a field that there is not stays, to be refused by name."""
+    known = {*CreateJob.model_fields, *OPENAI_ONLY}
+    kept = {name: value for name, value in body.items() if value is not None or name not in known}
+    return {name: _within(value) if name != "metadata" else value for name, value in kept.items()}
+
+
+def _within(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _within(inner) for name, inner in value.items() if inner is not None}
 
 
 class Limits(Strict):
@@ -57,6 +71,12 @@ class CreateJob(AskedRecipe):
         ]
         | None
     ) = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, body: Any) -> Any:
+        """As wrappers of the `openai` package send what nobody set."""
+        return without_nulls(body) if isinstance(body, dict) else body
 
     @model_validator(mode="after")
     def _validation_comes_from_one_place(self) -> Self:

@@ -10,6 +10,7 @@ HeadwayError                        what a request can end with
 ├── MethodNotAllowed      405
 ├── RequestTimeout        408   the body did not come in time
 ├── ActionRefused         409   the job's status does not allow it
+├── FileNeeded            409   a job that has not ended needs it
 ├── InFlight              409   the same submission is under way: try again
 ├── IdempotencyGone       409   the job that this submission made was deleted
 ├── TooLarge                  413
@@ -79,6 +80,10 @@ class RequestTimeout(HeadwayError):
 
 class ActionRefused(HeadwayError):
     status, code, type, title = 409, "action_refused", "invalid_request_error", "Action refused"
+
+
+class FileNeeded(HeadwayError):
+    status, code, type, title = 409, "file_needed", "invalid_request_error", "File needed"
 
 
 class InFlight(HeadwayError):

@@ -52,4 +52,5 @@ class File(BaseModel):
     purpose: Literal["fine-tune"] = "fine-tune"
     status: Literal["processed"] = "processed"
     sha256: str
+    expires_at: int | None = None
     contents: Contents

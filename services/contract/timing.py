@@ -66,6 +66,7 @@ class Timing(Durations):
 
     # background work
     reaper_every: float = 5.0
+    short_turn: float = 20.0  # of who moves or deletes a file's bytes
     clock_jump: float = 10.0  # between two looks at a clock; less is drift
     clock_steady: float = 3600.0  # without a jump, until anything is deleted by it: NTP has had its time
     reaper_turn: float = 10.0

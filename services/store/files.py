@@ -1,6 +1,7 @@
 """Files: their records in Redis, and where their bytes lie."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +11,7 @@ from services.contract.spec import ArchivePaths
 from services.store import keys
 from services.store.blobs import Blobs
 from services.store.commands import Redis
-from services.store.reading import newest_ids, read_hash, say_once
+from services.store.reading import read_hash, read_hashes, say_once, some_ids
 from services.store.scripts import Scripts
 
 
@@ -29,6 +30,7 @@ class FileRecord:
     data: str
     index: str
     contents: Contents
+    expires_at: int | None = None
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -44,7 +46,11 @@ class FileRecord:
             data=fields["data"],
             index=fields["index"],
             contents=Contents.model_validate_json(fields["contents"]),
+            expires_at=int(fields["expires_at"]) if fields.get("expires_at") else None,
         )
+
+
+READ = 500  # records at once
 
 
 class Files:
@@ -64,10 +70,13 @@ class Files:
             "data": record.data,
             "index": record.index,
             "contents": record.contents.model_dump_json(),
+            "expires_at": record.expires_at or "",
         }
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.file(record.id), mapping=fields)
             pipe.zadd(keys.files_of(record.tenant), {record.id: 0})
+            if record.expires_at:
+                pipe.zadd(keys.EXPIRING, {record.id: record.expires_at})
             await pipe.execute()
 
     async def owned_by(self, tenant: str, id: str) -> FileRecord | None:
@@ -76,17 +85,50 @@ class Files:
         fields = await read_hash(self._redis, self._scripts, keys.file(id))
         if not fields or fields.get("tenant") != tenant:
             return None
+        return self._record(fields)
+
+    async def page(
+        self, tenant: str, *, after: str | None, limit: int, oldest_first: bool = False
+    ) -> tuple[list[FileRecord], bool]:
+        """By age, from the one beyond `after`; and whether there are more."""
+        of_tenant = keys.files_of(tenant)
+        ids, more = await some_ids(self._redis, of_tenant, after=after, limit=limit, oldest_first=oldest_first)
+        found = await read_hashes(self._redis, map(keys.file, ids))
+        records = [self._record(fields) for fields in found if fields]
+        return [record for record in records if record is not None], more
+
+    async def all(self, tenant: str) -> AsyncIterator[FileRecord]:
+        after, more = None, True
+        while more:
+            records, more = await self.page(tenant, after=after, limit=READ)
+            for record in records:
+                yield record
+                after = record.id
+
+    async def forget(self, record: FileRecord) -> None:
+        """Its bytes go with it, unless another of the tenant's files has the same."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(keys.file(record.id))
+            pipe.zrem(keys.files_of(record.tenant), record.id)
+            pipe.zrem(keys.EXPIRING, record.id)
+            await pipe.execute()
+        if record.upload in [other.upload async for other in self.all(record.tenant)]:
+            return
+        for place in {record.upload, record.data, record.index}:
+            await asyncio.to_thread(self._blobs.delete, place)
+
+    async def expired(self, now: float) -> list[FileRecord]:
+        ids = await self._redis.zrangebyscore(keys.EXPIRING, "-inf", now, 0, READ)
+        found = await read_hashes(self._redis, [keys.file(id.decode()) for id in ids])
+        return [record for fields in found if fields and (record := self._record(fields))]
+
+    @staticmethod
+    def _record(fields: Mapping[str, str]) -> FileRecord | None:
         try:
             return FileRecord.of_fields(fields)
         except (KeyError, ValueError) as error:
-            say_once(f"file {id}", str(error))
+            say_once(f"file {fields.get('id')}", str(error))
             return None
-
-    async def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[FileRecord], bool]:
-        """Newest first, from the one before `after`; and whether there are more."""
-        ids, more = await newest_ids(self._redis, keys.files_of(tenant), after=after, limit=limit)
-        records = [await self.owned_by(tenant, id) for id in ids]
-        return [record for record in records if record is not None], more
 
     def local(self, record: FileRecord) -> ArchivePaths:
         """The archive and its index as local paths, which a trainer can read."""

@@ -1,17 +1,17 @@
 """Jobs as records: created, listed, asked for, wished upon, swept."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from services.contract.ids import is_id
 from services.contract.job import QueuePlace
 from services.contract.spec import JobSpec
-from services.contract.transitions import Action, Status
+from services.contract.transitions import ENDED, Action, Status
 from services.store import keys
 from services.store.commands import Redis, Value
-from services.store.reading import newest_ids, read_hash, say_once
+from services.store.reading import read_hash, say_once, some_ids
 from services.store.record import JobRecord
 from services.store.scripts import Answer, Scripts
 
@@ -22,6 +22,9 @@ class Requested:
 
     taken: bool
     status: Status
+
+
+READ = 100  # records at once
 
 
 class Jobs:
@@ -72,11 +75,35 @@ class Jobs:
         record = await self.get(id) if is_id(id, "ftjob") else None
         return record if record is not None and record.tenant == tenant else None
 
-    async def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[JobRecord], bool]:
-        """Newest first, from the one before `after`; and whether there are more."""
-        ids, more = await newest_ids(self._redis, keys.jobs_of(tenant), after=after, limit=limit)
-        records = [await self.get(id) for id in ids]
-        return [record for record in records if record is not None], more
+    async def page(
+        self, tenant: str, *, after: str | None, limit: int, metadata: Mapping[str, str] | None = None
+    ) -> tuple[list[JobRecord], bool]:
+        """Newest first, from the one before `after`; and whether there are more. With `metadata`, of those that have
+        all of it; of those that have none, where it is empty."""
+        found: list[JobRecord] = []
+        more = True
+        while more and len(found) <= limit:
+            wanted = limit + 1 - len(found) if metadata is None else READ
+            ids, more = await some_ids(self._redis, keys.jobs_of(tenant), after=after, limit=wanted)
+            records = [record for id in ids if (record := await self.get(id)) is not None]
+            found += [record for record in records if metadata is None or _has(record.spec.metadata or {}, metadata)]
+            after = ids[-1] if ids else after
+        return found[:limit], len(found) > limit
+
+    async def needing(self, tenant: str, file: str) -> str | None:
+        """A job of the tenant that has not ended and trains on the file."""
+        after, more = None, True
+        while more:
+            ids, more = await some_ids(self._redis, keys.jobs_of(tenant), after=after, limit=5 * READ)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for id in ids:
+                    pipe.hmget(keys.job(id), ["status", "spec"])
+                found = await pipe.execute()
+            for id, (status, spec) in zip(ids, found, strict=True):
+                if status and status.decode() not in ENDED and file.encode() in (spec or b""):
+                    return id
+            after = ids[-1] if ids else None
+        return None
 
     async def request(self, id: str, action: Action) -> Requested | None:
         """None where there is no such job (any more)."""
@@ -117,3 +144,7 @@ class Jobs:
     async def _checkpoint_keys(self, id: str) -> AsyncIterator[str]:
         for _, number in await self._redis.zrange(keys.checkpoints(id), 0, -1, withscores=True):
             yield keys.checkpoint(id, int(number))
+
+
+def _has(known: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(known.get(name) == value for name, value in wanted.items()) if wanted else not known

@@ -57,6 +57,14 @@ def files_of(tenant: str) -> str:
     return f"{PREFIX}:files:tenant:{tenant}"
 
 
+def files_turn(tenant: str) -> str:
+    """string: the lock of who changes which bytes a tenant has, SET NX PX."""
+    return f"{PREFIX}:files:turn:{tenant}"
+
+
+EXPIRING: Final = f"{PREFIX}:files:expiring"  # zset: file ids by when they go, s; of those that their owner gave an end
+
+
 def idempotency(tenant: str, name: str) -> str:
     """hash: a submission's job id, digest and answer, by the hash of its key or body. A day, or minutes."""
     return f"{PREFIX}:idempotency:{tenant}:{name}"

@@ -19,14 +19,31 @@ M = TypeVar("M", bound=BaseModel)
 async def read_hash(redis: Redis, scripts: Scripts, key: str) -> dict[str, str]:
     """Empty where there is none. Asked again while Redis is away, as scripts are."""
     flat = await scripts.persistently(lambda: redis.hgetall(key))
-    return {field.decode(errors="replace"): value.decode(errors="replace") for field, value in flat.items()}
+    return _decoded(flat)
 
 
-async def newest_ids(redis: Redis, key: str, *, after: str | None, limit: int) -> tuple[list[str], bool]:
-    """Newest first, from the one before `after`; and whether there are more."""
-    start = f"({after}" if after else "+"
-    ids = await redis.zrevrangebylex(key, start, "-", 0, limit + 1)
+async def read_hashes(redis: Redis, keys: Iterable[str]) -> list[dict[str, str]]:
+    """Together."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hgetall(key)
+        return [_decoded(flat) for flat in await pipe.execute()]
+
+
+async def some_ids(
+    redis: Redis, key: str, *, after: str | None, limit: int, oldest_first: bool = False
+) -> tuple[list[str], bool]:
+    """By age, from the one beyond `after`, newest first if not otherwise asked; and whether there are more."""
+    start = f"({after}" if after else "-" if oldest_first else "+"
+    if oldest_first:
+        ids = await redis.zrangebylex(key, start, "+", 0, limit + 1)
+    else:
+        ids = await redis.zrevrangebylex(key, start, "-", 0, limit + 1)
     return [id.decode() for id in ids[:limit]], len(ids) > limit
+
+
+def _decoded(flat: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {field.decode(errors="replace"): value.decode(errors="replace") for field, value in flat.items()}
 
 
 def readable(kind: type[M], texts: Iterable[bytes | str]) -> Iterator[M]:

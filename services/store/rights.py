@@ -49,6 +49,7 @@ COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
     ("ZRANK", K, "v"),
     ("ZREM", K, "v"),
     ("ZREMRANGEBYSCORE", K, "0", "0"),
+    ("ZRANGEBYLEX", K, "-", "+"),
     ("ZREVRANGEBYLEX", K, "+", "-"),
     ("ZSCORE", K, "v"),
 )

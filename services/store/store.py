@@ -109,7 +109,7 @@ async def open_store(
             hints=Hints(redis, celery(settings.store_url, timing)),
             workers=Workers(redis, scripts, timing),
             submissions=Submissions(redis, scripts),
-            turns=Turns(scripts),
+            turns=Turns(scripts, timing),
             autoscaling=Autoscaling(redis, scripts),
             retention_days=settings.retention_days,
         )

@@ -1,11 +1,33 @@
 """Background work of which any number of processes may exist, and one works at a time."""
 
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from redis.exceptions import RedisError
+
+from services.contract.timing import Timing
 from services.store.scripts import Answer, Scripts
 
 
 class Turns:
-    def __init__(self, scripts: Scripts) -> None:
-        self._scripts = scripts
+    def __init__(self, scripts: Scripts, timing: Timing) -> None:
+        self._scripts, self._timing = scripts, timing
+
+    @asynccontextmanager
+    async def held(self, lock: str) -> AsyncIterator[None]:
+        """Waits for the turn, and gives it back. For what takes moments: it ends by itself after some seconds."""
+        me = secrets.token_hex(8)
+        while True:
+            if await self.take(lock, me, seconds=self._timing.short_turn):
+                break
+            await asyncio.sleep(self._timing.short_turn / 1000)
+        try:
+            yield
+        finally:
+            with suppress(RedisError):  # then it ends by itself
+                await self._scripts("unlock", [lock], [me], patience=0)
 
     async def take(self, lock: str, me: str, *, seconds: float) -> bool:
         """Whether it is `me`'s turn; if so it lasts for `seconds`. One try: its caller counts from when it asked."""

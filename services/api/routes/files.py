@@ -1,20 +1,25 @@
 """Files: uploads, listed and given back."""
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
 
-from services.api.deps import After, Limit, OwnFile, Tenant, TheListers, TheSettings, TheStore
+from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
 from services.api.pages import Page, cursor, page
-from services.api.uploads import receive
+from services.api.uploads import received
 from services.api.views import file_view
-from services.contract.errors import NotFound
+from services.contract.errors import FileNeeded, NotFound
 from services.contract.file import File
+from services.store import keys
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=Door)
 uploads = APIRouter(prefix="/v1/files", tags=["files"], route_class=StreamedDoor)
+
+PAGE = 1000  # files in an answer
 
 FORM = {
     "requestBody": {
@@ -31,6 +36,8 @@ FORM = {
                             "description": "zip, tar or tar.gz of label/image",
                         },
                         "purpose": {"type": "string", "enum": ["fine-tune"]},
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
                     },
                 }
             }
@@ -42,20 +49,46 @@ FORM = {
 @uploads.post("", openapi_extra=FORM)
 async def upload(request: Request, tenant: Tenant, store: TheStore, listers: TheListers, settings: TheSettings) -> File:
     """A zip, tar or tar.gz of labelled images, parsed as it streams and listed as it ends."""
-    record = await receive(request, store.blobs, listers, tenant, settings.max_upload_bytes)
-    await store.files.add(record)
+    async with (
+        received(request, store.blobs, listers, tenant, settings.max_upload_bytes) as coming,
+        store.turns.held(keys.files_turn(tenant)),  # nobody deletes equal bytes meanwhile
+    ):
+        record = await coming.keep()
+        await store.files.add(record)
     return file_view(record)
 
 
 @router.get("")
 async def files(
-    tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20, purpose: str | None = None
+    tenant: Tenant,
+    store: TheStore,
+    after: After = None,
+    limit: Limit = PAGE,
+    order: Order = "desc",
+    purpose: str | None = None,
 ) -> Page[File]:
-    """Newest first."""
+    """Newest first, or oldest with `order=asc`."""
     if purpose not in (None, "fine-tune"):
         return page([])
-    records, more = await store.files.page(tenant, after=cursor(after, "file"), limit=limit)
+    start, most = cursor(after, "file"), min(limit, PAGE)
+    records, more = await store.files.page(tenant, after=start, limit=most, oldest_first=order == "asc")
     return page([file_view(record, in_a_list=True) for record in records], more)
+
+
+class FileDeleted(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    deleted: bool = True
+
+
+@router.delete("/{file_id}")
+async def delete(record: OwnFile, store: TheStore) -> FileDeleted:
+    """Its bytes go too, unless another of your files has the same. Refused while a job that has not ended needs it."""
+    if job := await store.jobs.needing(record.tenant, record.id):
+        raise FileNeeded(f"The job {job} needs this file: cancel it, or wait until it has ended.", job=job)
+    async with store.turns.held(keys.files_turn(record.tenant)):
+        await store.files.forget(record)
+    return FileDeleted(id=record.id)
 
 
 @router.get("/{file_id}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.datastructures import QueryParams
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore
 from services.api.door import Door
@@ -46,9 +47,10 @@ async def create(asked: CreateJob, request: Request, tenant: Tenant, store: TheS
 
 
 @router.get("")
-async def jobs(tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20) -> Page[Job]:
-    """Newest first."""
-    records, more = await store.jobs.page(tenant, after=cursor(after, "ftjob"), limit=limit)
+async def jobs(tenant: Tenant, store: TheStore, request: Request, after: After = None, limit: Limit = 20) -> Page[Job]:
+    """Newest first. `metadata[name]=value` filters, as in OpenAI's; `metadata=null` are those that have none."""
+    wanted, start = _metadata(request.query_params), cursor(after, "ftjob")
+    records, more = await store.jobs.page(tenant, after=start, limit=min(limit, PAGE), metadata=wanted)
     await store.submissions.are_read(record.id for record in records)
     return page([job_view(record, store.retention_days, await store.jobs.place(record)) for record in records], more)
 
@@ -76,19 +78,22 @@ async def resume(record: OwnJob, store: TheStore) -> Job:
     return await _request(store, record, Action.RESUME)
 
 
-class Deleted(BaseModel):
+PAGE = 100  # jobs in an answer
+
+
+class JobDeleted(BaseModel):
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     deleted: bool = True
 
 
 @router.delete("/{job_id}")
-async def delete(record: OwnJob, store: TheStore) -> Deleted:
+async def delete(record: OwnJob, store: TheStore) -> JobDeleted:
     """Remove an ended job, its model, its checkpoints and its events. Its training data stays."""
     if Action.DELETE not in allowed_actions(record.status):
         raise _refused(Action.DELETE, record.status)
     await store.forget(record)
-    return Deleted(id=record.id)
+    return JobDeleted(id=record.id)
 
 
 @router.get("/{job_id}/metrics", response_model=JobMetrics, responses={200: {"content": {"text/csv": {}}}})
@@ -145,6 +150,16 @@ async def checkpoint_content(record: OwnJob, checkpoint: str, store: TheStore) -
 
 
 # --- what the routes share -----------------------------------------------------------------------------------------
+
+
+def _metadata(query: QueryParams) -> dict[str, str] | None:
+    """Raises InvalidRequest."""
+    wanted = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[") and name[-1] == "]"}
+    if "metadata" not in query:
+        return wanted or None
+    if query["metadata"] != "null" or wanted:
+        raise InvalidRequest("metadata: filter with metadata[name]=value, or with metadata=null", param="metadata")
+    return {}
 
 
 async def _file(store: Store, tenant: str, id: str, param: str) -> FileRecord:
