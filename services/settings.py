@@ -3,22 +3,36 @@
 import logging
 import os
 import re
+import sys
 from contextlib import suppress
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.contract.fleet import Pool
+from services.contract.addresses import (
+    LOOPBACK_NAMES,
+    checked_key,
+    checked_origin,
+    checked_redis_url,
+    checked_service_url,
+    is_loopback,
+    name_of,
+)
+from services.contract.fleet import Pool, pools_of
 from services.contract.spec import DEFAULT_CACHE_BYTES
 from services.contract.timing import Timing
-from services.contract.weights import AnyWeights, DefaultWeights, NamedWeights, RandomWeights, WeightsSource
-
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+from services.contract.weights import (
+    AnyWeights,
+    DefaultWeights,
+    NamedWeights,
+    RandomWeights,
+    WeightsFile,
+    WeightsSource,
+)
 
 
 class Settings(BaseSettings):
@@ -56,6 +70,10 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(None, description="the keys' hashes with their tenants, a line of JSON each")
     open: bool = Field(False, description="without keys: whoever reaches the service may use it")
     hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")
+    cors_origins: str = Field(
+        "", description="of other sites' pages that may call it, as http://localhost:3000, with commas between"
+    )
+    root_path: str = Field("", description="the path under which a proxy serves it, as /headway")
     max_upload_bytes: int = Field(512 * 1024**2, gt=0, description="of one upload; more is cut off with 413")
 
     weights: Annotated[WeightsSource, NoDecode] = Field(
@@ -96,30 +114,77 @@ class Settings(BaseSettings):
             raise ValueError(f"{files!r} is not supported: give a local folder as file:///absolute/path")
         return files
 
+    @field_validator("redis_url", "redis_password", "api_key", "url", mode="before")
+    @classmethod
+    def _newlines_of_a_secret_file_go(cls, value: Any) -> Any:
+        return value.strip("\r\n") if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _levels_in_any_case(cls, level: Any) -> Any:
+        return level.upper() if isinstance(level, str) else level
+
+    @field_validator("data_dir", "cache_dir", "api_keys_file", "alive_file")
+    @classmethod
+    def _home_is_known(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
+    @field_validator("weights")
+    @classmethod
+    def _home_of_weights_is_known(cls, weights: AnyWeights) -> AnyWeights:
+        return WeightsFile(weights.path.expanduser()) if isinstance(weights, WeightsFile) else weights
+
     @field_validator("redis_url")
     @classmethod
     def _redis_url_can_be_read(cls, url: str) -> str:
-        if url:
-            _refuse_redis_url(url)
-        return url
+        return checked_redis_url(url) if url else url
+
+    @field_validator("url")
+    @classmethod
+    def _url_can_be_read(cls, url: str) -> str:
+        return checked_service_url(url)
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_can_be_sent(cls, key: str | None) -> str | None:
+        return key and checked_key(key)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: str) -> str:
+        for origin in _listed(origins):
+            checked_origin(origin)
+        return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_a_path(cls, path: str) -> str:
+        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", path):
+            raise ValueError(f"{path!r} is no path: give it as /headway")
+        return path.rstrip("/")
 
     @field_validator("autoscale")
     @classmethod
     def _autoscale_names_pools(cls, autoscale: str) -> str:
-        _pools(autoscale)
+        pools_of(autoscale)
         return autoscale
 
     @property
     def pools(self) -> list[Pool]:
         """What `autoscale` says; the first is the one that a job for any device should get."""
-        return _pools(self.autoscale)
+        return pools_of(self.autoscale)
 
     @property
     def host_names(self) -> frozenset[str] | None:
         """What an HTTP request may call this service where no keys are set; None for anything."""
         if self.open and not self.hosts:
             return None
-        return LOOPBACK_NAMES | {name.strip() for name in self.hosts.split(",") if name.strip()}
+        return LOOPBACK_NAMES | {name_of(host) for host in _listed(self.hosts)}
+
+    @property
+    def origins(self) -> list[str]:
+        """Of pages that may call this service from a browser."""
+        return [checked_origin(origin) for origin in _listed(self.cors_origins)]
 
     @property
     def files_dir(self) -> Path:
@@ -179,49 +244,8 @@ class Settings(BaseSettings):
         )
 
 
-REDIS_URL = "give redis://host:6379/0, rediss://… (TLS) or unix:///path"
-
-
-def _refuse_redis_url(url: str) -> None:
-    """What redis-py would misread in silence. Raises ValueError with a sentence, which never shows the password."""
-    scheme, found, _ = url.partition("://")
-    if not found or scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"{scheme + '://' if found else 'an address without a scheme'} is not supported: {REDIS_URL}")
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ValueError(f"its host and port cannot be read: {PERCENT}") from None
-    if parts.fragment or parts.netloc.count("@") > 1 or "@" in parts.path:
-        raise ValueError(f"it has a raw @, / or # in its password: {PERCENT}")
-    if scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ValueError(f"{parts.path!r} is no database: Redis numbers them, as in redis://host:6379/0 or ?db=0")
-    if not re.fullmatch(r"|\d+", dict(parse_qsl(parts.query)).get("db", "")):
-        raise ValueError("its db is no number, as in ?db=0")
-
-
-PERCENT = "percent-encode what is special in a password (@ is %40, / is %2F, # is %23), or set HEADWAY_REDIS_PASSWORD"
-POOL = re.compile(r"(cuda|mps|cpu)=(\d{1,4})-(\d{1,4})")
-
-
-def _pools(autoscale: str) -> list[Pool]:
-    """Raises ValueError with a sentence."""
-    pools = []
-    for part in autoscale.split(","):
-        found = POOL.fullmatch(part.strip())
-        if found is None or int(found[2]) > int(found[3]):
-            raise ValueError(f'{part!r} is no device kind with its least and most workers, as in "cuda=0-1,cpu=0-2"')
-        pools.append(Pool(kind=found[1], min=int(found[2]), max=int(found[3])))
-    if len({pool.kind for pool in pools}) < len(pools):
-        raise ValueError("a device kind is named twice")
-    return pools
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host in LOOPBACK_NAMES or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 # What a process may know that decodes strangers' bytes: no store URL, no key, no password, no other program's secrets.
@@ -240,10 +264,18 @@ def bare_environment() -> dict[str, str]:
 @cache
 def settings() -> Settings:
     """The process's settings, read once."""
+    _pass_over_links_of_kubernetes()
     try:
         return Settings()
     except ValidationError as error:
         raise SystemExit("\n".join(_sentences(error))) from None
+
+
+def _pass_over_links_of_kubernetes() -> None:
+    """Where a Service is named headway, its address comes as if it were our port."""
+    if re.match(r"(tcp|udp|sctp)://", os.environ.get("HEADWAY_PORT", "")):
+        address = os.environ.pop("HEADWAY_PORT")
+        print(f"HEADWAY_PORT={address} is Kubernetes' link to a Service, and is passed over.", file=sys.stderr)
 
 
 def _sentences(error: ValidationError) -> list[str]:

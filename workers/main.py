@@ -59,7 +59,7 @@ def main() -> int:
 def check_devices(device: str) -> list[DeviceReport]:
     """Preflight in a process of its own, so that this one needs no torch: a report for each device tried."""
     command = [sys.executable, "-m", "workers.vision.preflight", device]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, start_new_session=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # in our group: it ends with us
     with contextlib.suppress(ValidationError):
         return DEVICE_REPORTS.validate_json(done.stdout)
     detail = f"the preflight ended with {done.returncode}: is torch installed?"

@@ -31,5 +31,5 @@ WORKDIR /data
 STOPSIGNAL SIGTERM
 EXPOSE 8000
 HEALTHCHECK --interval=3s --timeout=3s --start-period=15s \
-  CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+  CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/healthz'); assert c.getresponse().status == 200"]
 CMD ["python3", "-m", "services.api"]

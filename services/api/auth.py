@@ -16,6 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from services.contract.addresses import name_of
 from services.contract.errors import Forbidden, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -100,21 +101,22 @@ def tenant_by_key(keys: Keys, key: str | None) -> str:
     return tenant
 
 
-def refuse_foreign_pages(headers: Mapping[str, str], names: Collection[str]) -> None:
+def refuse_foreign_pages(headers: Mapping[str, str], names: Collection[str], origins: Collection[str]) -> None:
     """Without keys, a page in the user's browser must not reach us by a name of its own (DNS rebinding) or by a form.
 
     Raises Forbidden.
     """
-    host = headers.get("host", "")
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    if name not in names:
+    host = headers.get("host", "").lower()
+    if name_of(host) not in names:
         raise Forbidden(
             "Without API keys this service answers only to localhost, 127.0.0.1 and [::1], "
             "and to the names in HEADWAY_HOSTS."
         )
-    origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
-        raise Forbidden("Without API keys this service takes nothing from other sites' pages.")
+    origin = headers.get("origin", "").lower()
+    if origin and origin not in origins and origin.partition("://")[2] != host:
+        raise Forbidden(
+            "Without API keys this service takes nothing from other sites' pages but those in HEADWAY_CORS_ORIGINS."
+        )
 
 
 def _digest(key: str) -> str:

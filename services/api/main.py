@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 from fastapi_offline import FastAPIOffline
 
@@ -28,6 +29,8 @@ def create_app(config: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Fine-tune an image classifier on your own machine.",
         lifespan=_lifespan,
+        root_path=config.root_path,
+        redirect_slashes=False,  # it would go by the Host that a stranger names
     )
     app.state.settings = config
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
@@ -35,11 +38,20 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.include_router(files.uploads)
     for routes in (files, jobs, events, models, fleet, health, metrics):
         app.include_router(routes.router)
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)
     problems.install(app)
-    app.add_middleware(HeadAsGet)
     if app.state.keys is None and config.host_names is not None:
         app.middleware("http")(_guard)
+    app.add_middleware(HeadAsGet)
+    if config.origins:
+        every = ["*"]
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.origins,
+            allow_methods=every,
+            allow_headers=every,
+            expose_headers=every,
+        )
     return app
 
 
@@ -59,7 +71,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     try:
-        auth.refuse_foreign_pages(request.headers, request.app.state.settings.host_names)
+        config: Settings = request.app.state.settings
+        auth.refuse_foreign_pages(request.headers, config.host_names or (), config.origins)
     except HeadwayError as error:
         return problems.problem(error)
     return await call_next(request)

@@ -11,8 +11,8 @@ from typing import IO, Any
 import httpx
 from httpx_sse import ServerSentEvent, connect_sse
 
+from services.contract.addresses import is_loopback
 from services.contract.timing import Timing
-from services.settings import is_loopback
 
 
 class ApiError(Exception):
@@ -30,9 +30,15 @@ class Headway:
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         local = is_loopback(httpx.URL(self.url).host)  # where a proxy of the environment has no business
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=self.timing.client_request, trust_env=not local
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=self.timing.client_request, trust_env=not local
+            )
+        except ImportError:
+            raise ApiError(
+                "The proxy that the environment names (ALL_PROXY) speaks SOCKS: pip install 'httpx[socks]', or name "
+                "the service in NO_PROXY."
+            ) from None
 
     def __enter__(self) -> "Headway":
         return self

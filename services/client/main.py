@@ -13,11 +13,12 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from services import __version__
 from services.client.api import ApiError, Headway, packed
 from services.client.progress import watch
-from services.client.terminal import console, fail
+from services.client.terminal import console, fail, shown
 from services.client.up import serve
 from services.contract.preflight import DEVICE_REPORTS, DeviceReport
 from services.settings import Settings, settings
@@ -103,7 +104,7 @@ def jobs(url: Url = None, api_key: ApiKey = None) -> None:
                 job["status"],
                 f"{job['progress']['percent']:.0f} %",
                 accuracy,
-                job["status_reason"]["message"],
+                Text(shown(job["status_reason"]["message"])),
             )
     console.print(table)
 
@@ -112,7 +113,7 @@ def jobs(url: Url = None, api_key: ApiKey = None) -> None:
 def cancel(job: str, url: Url = None, api_key: ApiKey = None) -> None:
     """Stop a job for good."""
     with _service(url, api_key) as api:
-        console.print(api.cancel(job)["status_reason"]["message"], highlight=False)
+        console.print(shown(api.cancel(job)["status_reason"]["message"]), highlight=False, markup=False)
 
 
 @app.command()
@@ -223,7 +224,7 @@ def _report(job: dict[str, Any]) -> None:
         fail(f"The job {job['status']}: {job['status_reason']['message']}")
     if job["sweep"]:
         _print_trials(job)
-    console.print(job["status_reason"]["message"], highlight=False)
+    console.print(shown(job["status_reason"]["message"]), highlight=False, markup=False)
 
 
 def _axis(text: str) -> tuple[str, list[float]]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from services.client.api import Headway
+from services.client.terminal import shown
 
 WARNING_LEVELS = {"warn": "yellow", "error": "red"}
 
@@ -38,9 +39,9 @@ def _tell(event: dict[str, Any], bar: Progress, console: Console) -> None:
     """Messages stand above the bar; metrics are the bar."""
     if event["type"] == "message":
         style = WARNING_LEVELS.get(event["level"], "dim")
-        bar.console.print(f"  {event['message']}", style=style, highlight=False, markup=False)
+        bar.console.print(f"  {shown(event['message'])}", style=style, highlight=False, markup=False)
     elif not console.is_terminal and "val_accuracy" in (event.get("data") or {}):
-        bar.console.print(f"  {event['message']}", style="dim", highlight=False, markup=False)
+        bar.console.print(f"  {shown(event['message'])}", style="dim", highlight=False, markup=False)
 
 
 def _facts(data: dict[str, Any]) -> str:

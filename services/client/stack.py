@@ -6,6 +6,7 @@ last checkpoints) and is tethered to this one, so that none outlives it, however
 """
 
 import fcntl
+import os
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ import httpx
 from services.process import embedded
 from services.process.managed import Managed
 from services.settings import Settings
+
+MOST_OF_A_SOCKET = 60  # bytes of the path above its folder; macOS takes 104 in all
 
 
 class StackError(Exception):
@@ -45,6 +48,8 @@ class Stack:
                 self._is_ended(managed)
             elif managed.is_due:
                 managed.start()
+        for managed in self.processes:
+            managed.rotate_log()
 
     def _is_ended(self, managed: Managed) -> None:
         status = managed.process.returncode
@@ -188,6 +193,7 @@ def _refuse_busy_port(settings: Settings) -> None:
 def _made_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
         (probe := path / ".writable").touch()
         probe.unlink()
     except OSError as error:
@@ -215,8 +221,14 @@ def _lock(file: IO[str], data: Path) -> None:
 
 @contextmanager
 def _short_folder() -> Iterator[str]:
-    """For the socket: its path may have some hundred bytes only, and a data folder may lie deep."""
-    folder = tempfile.mkdtemp(prefix="headway-")
+    """For the socket: its path may have some hundred bytes only, and a data folder, or TMPDIR, may lie deep."""
+    folder = None
+    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):
+        if len(place) <= MOST_OF_A_SOCKET and os.access(place, os.W_OK | os.X_OK):
+            folder = tempfile.mkdtemp(prefix="headway-", dir=place)
+            break
+    if folder is None:
+        raise StackError("No folder with a short path can be written for the store's socket: set TMPDIR to one.")
     try:
         yield folder
     finally:

@@ -1,5 +1,6 @@
 """The terminal: where the command prints, and how it ends with a sentence."""
 
+import unicodedata
 from typing import NoReturn
 
 import typer
@@ -8,6 +9,15 @@ from rich.console import Console
 console = Console()
 
 
+def shown(text: str) -> str:
+    """Names that others gave, for a terminal: without what would steer it or turn its writing round."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
+
+
+def shown_lines(text: str) -> str:
+    return "\n".join(map(shown, text.splitlines()))
+
+
 def fail(message: str) -> NoReturn:
-    Console(stderr=True).print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(shown_lines(message), style="red", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1)

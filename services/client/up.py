@@ -1,5 +1,6 @@
 """`headway up`: everything on this machine, and a first classifier before the user's eyes."""
 
+import os
 import signal
 import time
 from functools import partial
@@ -19,6 +20,7 @@ from services.settings import Settings
 def serve(config: Settings, *, workers: int, autoscaler: bool, sample: bool, exit_after_sample: bool) -> None:
     """Until Ctrl-C, or until the sample is trained."""
     _end_softly_on_signals()
+    os.umask(0o077)  # what is kept is this user's alone
     try:
         say = partial(console.print, highlight=False)
         with stack.running(config, workers=workers, autoscaler=autoscaler, say=say) as running:
@@ -73,13 +75,15 @@ def _watch(running: stack.Stack) -> NoReturn:
 
 
 def _end_softly_on_signals() -> None:
-    """SIGTERM and SIGHUP stop the stack in order, as Ctrl-C does; it too where a shell has us ignore it, as in `&`."""
+    """SIGTERM and SIGHUP stop the stack in order, as Ctrl-C does; it too where a shell has us ignore it, as in `&`. A
+    SIGHUP that `nohup` has us ignore stays ignored."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, stop)
+        if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, stop)
 
 
 def _service(running: stack.Stack) -> Headway:

@@ -1,5 +1,6 @@
 """The workers, the line of jobs, and what the autoscaler saw of both, decided, and why."""
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -88,3 +89,19 @@ class AutoscalerReport(BaseModel):
     now: list[Decision] = Field(default=[], description="of the last look, one a pool")
     decisions: list[Decision] = Field(default=[], description="those that started or drained workers, newest first")
     problem: str | None = Field(default=None, description="why workers cannot be started just now")
+
+
+POOL = re.compile(r"(cuda|mps|cpu)=(\d{1,4})-(\d{1,4})")
+
+
+def pools_of(autoscale: str) -> list[Pool]:
+    """Raises ValueError with a sentence."""
+    pools = []
+    for part in autoscale.split(","):
+        found = POOL.fullmatch(part.strip())
+        if found is None or int(found[2]) > int(found[3]):
+            raise ValueError(f'{part!r} is no device kind with its least and most workers, as in "cuda=0-1,cpu=0-2"')
+        pools.append(Pool(kind=found[1], min=int(found[2]), max=int(found[3])))
+    if len({pool.kind for pool in pools}) < len(pools):
+        raise ValueError("a device kind is named twice")
+    return pools

@@ -35,8 +35,32 @@ def answers(socket_path: Path) -> bool:
         return False
 
 
+def cut_zero_tail(data: Path) -> None:
+    """A power cut may leave zero bytes behind what was written: with them Valkey would not start. No command of its
+    append-only file ends with one."""
+    for path in (data / "appendonlydir").glob("*.incr.aof"):
+        size = path.stat().st_size
+        whole = _without_zeros(path, size)
+        if whole < size:
+            os.truncate(path, whole)
+            print(f"{path}: {size - whole} zero bytes at its end, of a power cut, were cut off.", flush=True)
+
+
+def _without_zeros(path: Path, size: int) -> int:
+    """How long it is without the zero bytes at its end."""
+    with path.open("rb") as file:
+        while size:
+            start = max(0, size - 65_536)
+            file.seek(start)
+            if rest := file.read(size - start).rstrip(b"\0"):
+                return start + len(rest)
+            size = start
+    return 0
+
+
 def main() -> int:
     """Valkey as a child, so that the tether can end it; a SIGTERM is passed on."""
+    cut_zero_tail(Path(sys.argv[1]))
     server = subprocess.Popen(arguments(Path(sys.argv[1]), Path(sys.argv[2])), stdin=subprocess.DEVNULL)
 
     def stop(signum: int, frame: FrameType | None) -> None:

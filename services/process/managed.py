@@ -4,6 +4,7 @@ In a session of its own, as Ctrl-C reaches a whole process group; tethered, so t
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from services.contract.timing import Timing
 
 REPLACE_ME = 70  # EX_SOFTWARE: the exit status of a process that another in its place may do better than
+LOG_SIZE = 10_000_000  # bytes
 LOG_TAIL = 15  # lines of a dead process's log that are shown
 
 
@@ -73,6 +75,13 @@ class Managed:
                 env=self.environment,
                 start_new_session=True,
             )
+
+    def rotate_log(self) -> None:
+        """Once it is large, it begins anew; the one before is kept."""
+        with suppress(OSError):
+            if self.log.stat().st_size > LOG_SIZE:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)  # who writes appends
 
     def stop(self) -> None:
         """SIGTERM, time to end well, then SIGKILL to all that is left of its session."""

@@ -80,7 +80,7 @@ class Events:
 
     async def newest(self, id: str, *, after: str | None, limit: int) -> tuple[list[Event], bool]:
         """Newest first, from the one before `after`; and whether there are more."""
-        if after in ("0", "0-0"):
+        if after and not any(map(int, after.split("-"))):
             return [], False  # nothing comes before it, and Redis will not be asked for that
         found = await self._redis.xrevrange(keys.events(id), f"({after}" if after else "+", "-", count=limit + 1)
         return list(readable(Event, (StreamEntry.of(raw).data for raw in found[:limit]))), len(found) > limit

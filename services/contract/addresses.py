@@ -1,0 +1,62 @@
+"""Addresses as people write them: what would be misread in silence is refused with a sentence."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import parse_qsl, urlsplit
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+REDIS_URL = "give redis://host:6379/0, rediss://… (TLS) or unix:///path"
+PERCENT = "percent-encode what is special in a password (@ is %40, / is %2F, # is %23), or set HEADWAY_REDIS_PASSWORD"
+
+
+def checked_redis_url(url: str) -> str:
+    """As redis-py will read it. Raises ValueError with a sentence, which never shows the password."""
+    scheme, found, _ = url.partition("://")
+    if not found or scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"{scheme + '://' if found else 'an address without a scheme'} is not supported: {REDIS_URL}")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"its host and port cannot be read: {PERCENT}") from None
+    if parts.fragment or parts.netloc.count("@") > 1 or "@" in parts.path:
+        raise ValueError(f"it has a raw @, / or # in its password: {PERCENT}")
+    if scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
+        raise ValueError(f"{parts.path!r} is no database: Redis numbers them, as in redis://host:6379/0 or ?db=0")
+    if not re.fullmatch(r"|\d+", dict(parse_qsl(parts.query)).get("db", "")):
+        raise ValueError("its db is no number, as in ?db=0")
+    return url
+
+
+def checked_service_url(url: str) -> str:
+    """Raises ValueError with a sentence."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} has no scheme: give it as http://{url or '127.0.0.1:8000'} or https://…")
+    return url.rstrip("/")
+
+
+def checked_key(key: str) -> str:
+    """Raises ValueError with a sentence."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("it has a character that no key has: was it cut with an … or pasted with more than the key?")
+    return key
+
+
+def checked_origin(origin: str) -> str:
+    """Raises ValueError with a sentence."""
+    if not re.fullmatch(r"https?://[^/?#]+", origin):
+        raise ValueError(f"{origin!r} is no origin: give scheme, host and port, as in http://localhost:3000")
+    return origin.lower()
+
+
+def name_of(host: str) -> str:
+    """Of what a Host header or a setting says, without its port, in lower case."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and host.count(":") == 1 else host
+    return (name.partition("]:")[0] + "]" if "]:" in name else name).lower()
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host in LOOPBACK_NAMES or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
