@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from services.api import auth
 from services.contract.errors import InvalidRequest, RequestTimeout, TooLarge, Unauthorized
 from services.contract.timing import Timing
+from services.store.store import Store
 
 BODY_CAP = 1024**2  # bytes; ten thousand times a job's
 
@@ -27,7 +28,7 @@ class Door(APIRoute):
 
         async def enter(request: Request) -> Response:
             try:
-                request.state.tenant = _tenant(request)
+                request.state.tenant = await _tenant(request)
             except Unauthorized:
                 if self.reads_body:
                     await _pass_over(request)
@@ -83,11 +84,18 @@ async def _pass_over(request: Request) -> None:
                 return
 
 
-def _tenant(request: Request) -> str:
+async def _tenant(request: Request) -> str:
     """Raises Unauthorized."""
     keys: auth.Keys | None = request.app.state.keys
     if keys is None:
         return auth.LOCAL_TENANT
+    token = request.query_params.get("stream_token")
+    if token and request.method == "GET" and request.url.path.endswith("/events"):
+        store: Store = request.app.state.store
+        tenant = await store.stream_tokens.tenant_of(token)
+        if tenant is None:
+            raise Unauthorized("The stream token is over, or was never given: get another.")
+        return tenant
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return auth.tenant_by_key(keys, key.strip() if scheme.lower() == "bearer" else None)
 

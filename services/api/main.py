@@ -36,6 +36,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
     app.state.closing = asyncio.Event()
     app.include_router(files.uploads)
+    app.include_router(events.tokens)
     for routes in (files, jobs, events, models, fleet, health, metrics):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)

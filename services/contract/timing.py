@@ -87,6 +87,7 @@ class Timing(Durations):
     stream_block: float = 5.0  # one read of the streams waits
     stream_heartbeat: float = 15.0  # of silence, then a comment, so that proxies keep the connection
     stream_retry: float = 3.0  # a browser waits before it comes back
+    stream_token: float = 60.0  # in which a page opens its stream
     stream_rest: float = 0.012  # between a few listeners and the next few, for other requests
     stream_pause: float = 1.0  # between two reads while Redis is away
     retry_after: float = 5.0  # a client waits: a pass of the reaper, or a restart of Redis

@@ -80,6 +80,11 @@ def unread(job: str) -> str:
     return f"{PREFIX}:unread:{job}"
 
 
+def stream_token(digest: str) -> str:
+    """string: the tenant whose streams a token opens, by the token's hash. A minute."""
+    return f"{PREFIX}:stream_token:{digest}"
+
+
 def worker(id: str) -> str:
     """hash: a worker's heartbeat, device, preflight, drain wish. TTL of some missed heartbeats."""
     return f"{PREFIX}:worker:{id}"

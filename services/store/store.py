@@ -30,6 +30,7 @@ from services.store.leases import Leases
 from services.store.record import JobRecord
 from services.store.scripts import Scripts
 from services.store.submissions import Submissions
+from services.store.tokens import StreamTokens
 from services.store.turns import Turns
 from services.store.workers import Workers
 
@@ -51,6 +52,7 @@ class Store:
     submissions: Submissions
     turns: Turns
     autoscaling: Autoscaling
+    stream_tokens: StreamTokens
     retention_days: float | None
 
     async def labels(self, record: JobRecord) -> list[str] | None:
@@ -111,5 +113,6 @@ async def open_store(
             submissions=Submissions(redis, scripts),
             turns=Turns(scripts, timing),
             autoscaling=Autoscaling(redis, scripts),
+            stream_tokens=StreamTokens(redis, timing),
             retention_days=settings.retention_days,
         )

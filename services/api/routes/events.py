@@ -1,10 +1,11 @@
 """A job's events: as OpenAI's list, or as a live stream that survives disconnects."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel
 
-from services.api.deps import After, Limit, OwnJob, TheSettings, TheStore, TheStreams
+from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore, TheStreams
 from services.api.door import Door
 from services.api.pages import Page, page
 from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream
@@ -12,6 +13,9 @@ from services.contract.errors import InvalidRequest
 from services.contract.events import Event
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=Door)
+
+
+tokens = APIRouter(prefix="/v1/stream_tokens", tags=["fine-tuning"], route_class=Door)
 
 
 @router.get(
@@ -53,3 +57,16 @@ def _check_after(after: str | None) -> None:
             resume_point(after)
         except InvalidRequest as error:
             raise InvalidRequest(f"after: {error.message}", param="after") from None
+
+
+class StreamToken(BaseModel):
+    object: Literal["stream_token"] = "stream_token"
+    token: str
+    expires_in: int
+
+
+@tokens.post("")
+async def stream_token(tenant: Tenant, store: TheStore, settings: TheSettings) -> StreamToken:
+    """For a browser's `EventSource`, which sends no key: `…/events?stream=true&stream_token=…`, within a minute."""
+    token = await store.stream_tokens.new(tenant)
+    return StreamToken(token=token, expires_in=round(settings.timing.stream_token))

@@ -3,12 +3,13 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
+from services.api.downloads import Download
 from services.api.pages import Page, cursor, page
 from services.api.uploads import received
 from services.api.views import file_view
@@ -96,11 +97,11 @@ async def file(record: OwnFile) -> File:
     return file_view(record)
 
 
-@router.get("/{file_id}/content")
-async def content(record: OwnFile, store: TheStore) -> FileResponse:
+@router.get("/{file_id}/content", response_class=FileResponse)
+async def content(record: OwnFile, store: TheStore) -> Response:
     """The bytes as they were uploaded."""
     try:
         path = await asyncio.to_thread(store.blobs.local, record.upload)
     except FileNotFoundError:
         raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id") from None
-    return FileResponse(path, filename=record.filename, media_type="application/octet-stream")
+    return Download(path, record.filename)

@@ -3,11 +3,12 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
 from services.api.deps import Tenant, TheStore
 from services.api.door import Door
+from services.api.downloads import Download
 from services.contract.errors import InvalidRequest, NotFound
 from services.contract.ids import job_of_model
 from services.contract.recipe import Export
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Door)
 @router.get("/{model_id}/content", response_class=FileResponse)
 async def content(
     model_id: str, tenant: Tenant, store: TheStore, format: Annotated[Export, Query()] = "pt"
-) -> FileResponse:
+) -> Response:
     """`pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head."""
     record = await store.jobs.owned_by(tenant, job_of_model(model_id))
     result = record.result if record else None
@@ -32,4 +33,4 @@ async def content(
         path = await asyncio.to_thread(store.blobs.local, place)
     except FileNotFoundError:
         raise NotFound(f"The bytes of {model_id} are no longer in the file store.", param="model_id") from None
-    return FileResponse(path, filename=f"{record.id}.{format}", media_type="application/octet-stream")
+    return Download(path, f"{record.id}.{format}")
