@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -259,6 +260,11 @@ INHERITED = re.compile(
 def bare_environment() -> dict[str, str]:
     """Of ours, what such a process needs."""
     return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
+
+
+def environment() -> Mapping[str, str]:
+    """All of it, for who looks at what others made of it."""
+    return os.environ
 
 
 @cache

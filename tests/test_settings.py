@@ -1,12 +1,15 @@
 """Settings: what they mean, and the sentence for one that cannot be."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from services.contract.addresses import LOOPBACK_NAMES, name_of
 from services.contract.fleet import Pool
-from services.settings import Settings
+from services.contract.weights import WeightsFile
+from services.settings import Settings, settings
 
 
 @pytest.mark.parametrize(
@@ -71,3 +74,53 @@ def test_a_redis_url_that_would_be_misread_is_refused_in_a_sentence_without_its_
 @pytest.mark.parametrize("url", ["redis://h", "redis://h?db=3", "rediss://u:p%40@h:1/2", "unix:///a/b.sock?db=1", ""])
 def test_a_redis_url_that_means_one_thing_is_taken(url: str) -> None:
     assert Settings(redis_url=url).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ({"log_level": "info"}, ("log_level", "INFO")),
+        ({"api_key": "hw-abc\n"}, ("api_key", "hw-abc")),
+        ({"redis_password": "pw\r\n"}, ("redis_password", "pw")),
+        ({"url": "http://h:1/"}, ("url", "http://h:1")),
+        ({"data_dir": "~/x"}, ("data_dir", Path.home() / "x")),
+        ({"root_path": "/headway/"}, ("root_path", "/headway")),
+        ({"weights": "~/w.pth"}, ("weights", WeightsFile(Path.home() / "w.pth"))),
+        ({"hosts": "Lab.example:8000, host.docker.internal"}, ("hosts", "Lab.example:8000, host.docker.internal")),
+    ],
+)
+def test_settings_are_read_as_they_were_meant(setting: dict[str, Any], read: tuple[str, Any]) -> None:
+    assert getattr(Settings(**setting), read[0]) == read[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"api_key": "hw-abc…"}, "cut with an …"),
+        ({"url": "127.0.0.1:8000"}, "has no scheme"),
+        ({"cors_origins": "localhost:3000"}, "is no origin"),
+        ({"root_path": "headway"}, "is no path"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_named(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Settings(**setting)
+
+
+def test_hosts_are_known_with_or_without_their_port_and_in_any_case() -> None:
+    assert Settings(hosts="Lab.example:8000, 0.0.0.0:8000").host_names == LOOPBACK_NAMES | {"lab.example", "0.0.0.0"}
+    assert [name_of(host) for host in ("LOCALHOST:1", "[::1]:1", "[::1]", "::1", "h")] == [
+        "localhost",
+        "[::1]",
+        "[::1]",
+        "::1",
+        "h",
+    ]
+
+
+def test_kubernetes_link_to_a_service_named_headway_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADWAY_PORT", "tcp://10.43.0.12:8000")
+    assert settings.__wrapped__().port == 8000
+    assert "passed over" in capsys.readouterr().err

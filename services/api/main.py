@@ -14,6 +14,7 @@ from services import __version__
 from services.api import auth, problems
 from services.api.head import HeadAsGet
 from services.api.listers import Listers
+from services.api.prefix import UnderPath
 from services.api.routes import events, files, fleet, health, jobs, metrics, models
 from services.api.streams import Streams
 from services.contract.errors import HeadwayError
@@ -29,7 +30,6 @@ def create_app(config: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Fine-tune an image classifier on your own machine.",
         lifespan=_lifespan,
-        root_path=config.root_path,
         redirect_slashes=False,  # it would go by the Host that a stranger names
     )
     app.state.settings = config
@@ -44,6 +44,8 @@ def create_app(config: Settings | None = None) -> FastAPI:
     if app.state.keys is None and config.host_names is not None:
         app.middleware("http")(_guard)
     app.add_middleware(HeadAsGet)
+    if config.root_path:
+        app.add_middleware(UnderPath, prefix=config.root_path)
     if config.origins:
         every = ["*"]
         app.add_middleware(

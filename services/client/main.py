@@ -21,7 +21,7 @@ from services.client.progress import watch
 from services.client.terminal import console, fail, shown
 from services.client.up import serve
 from services.contract.preflight import DEVICE_REPORTS, DeviceReport
-from services.settings import Settings, settings
+from services.settings import Settings, environment, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -149,6 +149,20 @@ def preflight(device: Device = None) -> None:
     for report in reports:
         _print_preflight(report)
     raise typer.Exit(done.returncode)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at what this environment may do to Headway, and say what to mend."""
+    from services.client.doctor import findings  # only this command needs it
+
+    table, colours = Table("", "", "found"), {"ok": "green", "note": "yellow", "wrong": "red"}
+    wrong = False
+    for finding in findings(settings(), environment()):
+        wrong = wrong or finding.verdict == "wrong"
+        table.add_row(finding.about, f"[{colours[finding.verdict]}]{finding.verdict}[/]", Text(shown(finding.said)))
+    console.print(table)
+    raise typer.Exit(int(wrong))
 
 
 @keys_app.command("new")

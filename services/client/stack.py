@@ -129,7 +129,7 @@ def watched(stack: Stack) -> Iterator[None]:
 
 def _start_store(stack: Stack, stop: ExitStack) -> Settings:
     """The embedded Valkey, on a socket that only this user can reach; the settings that lead to it."""
-    folder = Path(stop.enter_context(_short_folder()))
+    folder = Path(stop.enter_context(short_folder()))
     socket_path = folder / "valkey.sock"
     data = _made_folder(stack.settings.data_dir / "valkey")
     arguments = (str(data), str(socket_path))
@@ -220,7 +220,7 @@ def _lock(file: IO[str], data: Path) -> None:
 
 
 @contextmanager
-def _short_folder() -> Iterator[str]:
+def short_folder() -> Iterator[str]:
     """For the socket: its path may have some hundred bytes only, and a data folder, or TMPDIR, may lie deep."""
     folder = None
     for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):
