@@ -1,5 +1,6 @@
 """The only reader of the environment: every setting, its name under HEADWAY_, its default."""
 
+import json
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from services.contract.addresses import (
     name_of,
 )
 from services.contract.fleet import Pool, pools_of
+from services.contract.quota import Quota
 from services.contract.spec import DEFAULT_CACHE_BYTES
 from services.contract.timing import Timing
 from services.contract.weights import (
@@ -71,6 +73,9 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(None, description="the keys' hashes with their tenants, a line of JSON each")
     open: bool = Field(False, description="without keys: whoever reaches the service may use it")
     hosts: str = Field("", description="names that an open service answers to, beside this machine's; any if empty")
+    quota: Quota = Field(
+        Quota(), description='of each tenant, as JSON: `{"stored_bytes": 100000000000, "queued_jobs": 500}`'
+    )
     cors_origins: str = Field(
         "", description="of other sites' pages that may call it, as http://localhost:3000, with commas between"
     )
@@ -222,7 +227,8 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """For a child process that shall see the same settings, and the rest of our environment."""
         given = self.model_dump(mode="json", exclude_none=True)
-        return os.environ | {f"HEADWAY_{name.upper()}": str(value) for name, value in given.items()}
+        texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in given.items()}
+        return os.environ | {f"HEADWAY_{name.upper()}": text for name, text in texts.items()}
 
     def start_logging(self) -> None:
         """Of this process, to stderr."""

@@ -10,9 +10,9 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from services.api import auth
 from services.api.connections import protocol
 from services.api.main import create_app
+from services.keysfile import KeysFileError, read_keys
 from services.process import tether
 from services.settings import Settings, settings
 from services.store.store import refusal_to_start
@@ -77,8 +77,8 @@ def _bad_keys(config: Settings) -> str | None:
     if config.api_keys_file is None:
         return None
     try:
-        auth.read_keys(config.api_keys_file)
-    except auth.KeysFileError as error:
+        read_keys(config.api_keys_file)
+    except KeysFileError as error:
         return str(error)
     return None
 

@@ -1,40 +1,35 @@
-"""Who asks: a tenant by its key, or, where no keys are set, anyone who is on this machine.
+"""Who asks: a tenant by its key, or, where no keys are set, anyone who is on this machine."""
 
-The keys file holds a line of JSON a key: {"sha256": …, "tenant": …, "created_at": …}. Keys themselves are never kept.
-"""
-
-import hashlib
 import hmac
-import json
 import logging
-import secrets
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from services.contract.addresses import name_of
 from services.contract.errors import Forbidden, Unauthorized
+from services.contract.quota import Quota
+from services.keysfile import Key, KeysFileError, Right, digest_of, note_use, read_keys
 
 log = logging.getLogger(__name__)
 
 LOCAL_TENANT = "local"  # whose everything is where no keys are set
-TENANT = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # it stands in paths and in Redis keys
 
 
-class Key(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and what it may."""
 
-    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-    tenant: Annotated[str, StringConstraints(pattern=TENANT)]
-    created_at: int = 0
+    tenant: str
+    rights: frozenset[Right]
+    quota: Quota
 
-
-class KeysFileError(ValueError):
-    """The keys file cannot be used; the message names the line."""
+    def demand(self, right: Right) -> None:
+        """Raises Forbidden."""
+        if right not in self.rights:
+            raise Forbidden(f"This key does not give the right to {right}: it has {', '.join(sorted(self.rights))}.")
 
 
 @dataclass
@@ -43,62 +38,47 @@ class Keys:
 
     path: Path
     _stamp: tuple[int, int] | None = None
-    _tenants: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, Key] = field(default_factory=dict)
+    _noted: dict[str, int] = field(default_factory=dict)  # in which minute a key's use was noted last
 
-    def tenant_of(self, key: str) -> str | None:
-        digest = _digest(key)
-        found = [tenant for known, tenant in self._read().items() if hmac.compare_digest(known, digest)]
+    def of(self, key: str) -> Key | None:
+        digest = digest_of(key)
+        found = [entry for known, entry in self._read().items() if hmac.compare_digest(known, digest)]
+        if found:
+            self._is_used(found[0])
         return found[0] if found else None
 
-    def _read(self) -> dict[str, str]:
+    def _is_used(self, key: Key) -> None:
+        """Noted once a minute, for `headway keys list`; where that cannot be written, it is not."""
+        now = int(time.time())
+        if self._noted.get(key.id) != now // 60:
+            self._noted[key.id] = now // 60
+            with suppress(OSError):
+                note_use(self.path, key, now)
+
+    def _read(self) -> dict[str, Key]:
         """A file that is broken while we run leaves the keys as they were."""
         try:
             status = self.path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
                 self._stamp = stamp
-                self._tenants = read_keys(self.path)
+                self._known = {key.sha256: key for key in read_keys(self.path)}
         except (OSError, KeysFileError) as error:
             log.error("the keys stay as they were: %s", error)
-        return self._tenants
+        return self._known
 
 
-def read_keys(path: Path) -> dict[str, str]:
-    """Tenants by the sha256 of their keys. Raises KeysFileError."""
-    tenants = {}
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeysFileError(f"HEADWAY_API_KEYS_FILE cannot be read: {error}.") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                key = Key.model_validate_json(line)
-            except ValidationError as error:
-                raise KeysFileError(f"{path.name}, line {number}: {error.errors()[0]['msg']}.") from None
-            tenants[key.sha256] = key.tenant
-    return tenants
-
-
-def new_key(path: Path, tenant: str) -> str:
-    """A new key, of which only the hash is added to the file."""
-    key = "hw-" + secrets.token_urlsafe(32)
-    entry = Key(sha256=_digest(key), tenant=tenant, created_at=int(time.time()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    with path.open("a") as file:
-        file.write(json.dumps(entry.model_dump()) + "\n")
-    return key
-
-
-def tenant_by_key(keys: Keys, key: str | None) -> str:
+def caller_of(keys: Keys, key: str | None, default: Quota) -> Caller:
     """Raises Unauthorized."""
     if not key:
         raise Unauthorized("No API key was given: send it as `Authorization: Bearer …`.")
-    tenant = keys.tenant_of(key)
-    if tenant is None:
+    known = keys.of(key)
+    if known is None:
         raise Unauthorized("The API key is not known here.")
-    return tenant
+    if known.expires_at is not None and known.expires_at <= time.time():
+        raise Unauthorized("The API key has expired.")
+    return Caller(known.tenant, known.rights, known.quota or default)
 
 
 def refuse_foreign_pages(headers: Mapping[str, str], names: Collection[str], origins: Collection[str]) -> None:
@@ -117,7 +97,3 @@ def refuse_foreign_pages(headers: Mapping[str, str], names: Collection[str], ori
         raise Forbidden(
             "Without API keys this service takes nothing from other sites' pages but those in HEADWAY_CORS_ORIGINS."
         )
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()

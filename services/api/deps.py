@@ -41,24 +41,23 @@ TheSettings = Annotated[Settings, Depends(_settings)]
 TheStreams = Annotated[Streams, Depends(_streams)]
 
 
-def _keys(request: Request) -> auth.Keys | None:
-    keys: auth.Keys | None = request.app.state.keys
-    return keys
-
-
-TheKeys = Annotated[auth.Keys | None, Depends(_keys)]
-
-
 Bearer = Annotated[
     HTTPAuthorizationCredentials | None,
     Depends(HTTPBearer(auto_error=False, description="Needed where HEADWAY_API_KEYS_FILE is set.")),
 ]
 
 
-def _tenant(request: Request, bearer: Bearer) -> str:
+def _caller(request: Request, bearer: Bearer) -> auth.Caller:
     """As `door` found it; the header stands here for the API's schema."""
-    tenant: str = request.state.tenant
-    return tenant
+    caller: auth.Caller = request.state.caller
+    return caller
+
+
+TheCaller = Annotated[auth.Caller, Depends(_caller)]
+
+
+def _tenant(caller: TheCaller) -> str:
+    return caller.tenant
 
 
 Tenant = Annotated[str, Depends(_tenant)]

@@ -12,7 +12,9 @@ from starlette.requests import ClientDisconnect
 
 from services.api import auth
 from services.contract.errors import InvalidRequest, RequestTimeout, TooLarge, Unauthorized
+from services.contract.quota import Quota
 from services.contract.timing import Timing
+from services.keysfile import Right
 from services.store.store import Store
 
 BODY_CAP = 1024**2  # bytes; ten thousand times a job's
@@ -28,11 +30,12 @@ class Door(APIRoute):
 
         async def enter(request: Request) -> Response:
             try:
-                request.state.tenant = await _tenant(request)
+                request.state.caller = caller = await _caller(request)
             except Unauthorized:
                 if self.reads_body:
                     await _pass_over(request)
                 raise
+            caller.demand(_right_of(request))
             return await handle(SmallRequest(request.scope, request.receive) if self.reads_body else request)
 
         return enter
@@ -84,20 +87,28 @@ async def _pass_over(request: Request) -> None:
                 return
 
 
-async def _tenant(request: Request) -> str:
+async def _caller(request: Request) -> auth.Caller:
     """Raises Unauthorized."""
     keys: auth.Keys | None = request.app.state.keys
+    default: Quota = request.app.state.settings.quota
     if keys is None:
-        return auth.LOCAL_TENANT
+        return auth.Caller(auth.LOCAL_TENANT, frozenset(Right), default)
     token = request.query_params.get("stream_token")
     if token and request.method == "GET" and request.url.path.endswith("/events"):
         store: Store = request.app.state.store
         tenant = await store.stream_tokens.tenant_of(token)
         if tenant is None:
             raise Unauthorized("The stream token is over, or was never given: get another.")
-        return tenant
+        return auth.Caller(tenant, frozenset({Right.READ}), default)
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return auth.tenant_by_key(keys, key.strip() if scheme.lower() == "bearer" else None)
+    return auth.caller_of(keys, key.strip() if scheme.lower() == "bearer" else None, default)
+
+
+def _right_of(request: Request) -> Right:
+    """Which a request needs."""
+    if request.method in ("GET", "HEAD") or request.url.path.endswith("/stream_tokens"):
+        return Right.READ
+    return Right.OPERATE if request.url.path.endswith("/drain") else Right.SUBMIT
 
 
 def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Response
 
-from services.contract.errors import IdempotencyGone, InFlight, InvalidRequest
+from services.contract.errors import IdempotencyGone, InFlight, InvalidRequest, QuotaExceeded
 from services.contract.ids import new_id
 from services.contract.job import Job
 from services.contract.timing import Timing
@@ -44,7 +44,7 @@ async def once(
         return Response(reservation.answer, media_type="application/json", headers={"Idempotent-Replayed": "true"})
     try:
         job = await make(reservation.job)
-    except InvalidRequest:
+    except (InvalidRequest, QuotaExceeded):
         await store.submissions.release(reservation)
         raise
     await store.submissions.remember(reservation, job.model_dump_json())

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from services.contract import errors
-from services.contract.errors import HeadwayError
+from services.contract.errors import HeadwayError, RateLimited
 from services.contract.timing import Timing
 from services.store.connection import as_problem
 
@@ -43,8 +44,8 @@ def problem(error: HeadwayError, more_headers: Mapping[str, str] | None = None) 
     }
     # The openai package retries 409 and 5xx by itself unless told otherwise.
     headers = {"x-should-retry": "true" if error.retry else "false", **(more_headers or {})}
-    if error.retry:
-        headers["Retry-After"] = RETRY_AFTER
+    if error.retry or error.status == 429:
+        headers["Retry-After"] = str(ceil(error.retry_after)) if isinstance(error, RateLimited) else RETRY_AFTER
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body | error.extra, error.status, headers, media_type=MEDIA_TYPE)

@@ -14,9 +14,9 @@ from typing import Literal
 import httpx
 from redis.exceptions import RedisError
 
-from services.api import auth
 from services.client import stack
 from services.contract.weights import DefaultWeights, RandomWeights
+from services.keysfile import KeysFileError, read_keys
 from services.settings import Settings
 from services.store.store import open_store, refusal_to_start
 
@@ -101,8 +101,8 @@ def _keys(config: Settings, environment: Mapping[str, str]) -> Finding:
         where = "whoever reaches it" if config.open else "this machine only"
         return Finding(about, "note" if config.open else "ok", f"{where}: no keys are set (HEADWAY_API_KEYS_FILE)")
     try:
-        known = auth.read_keys(config.api_keys_file)
-    except auth.KeysFileError as error:
+        known = read_keys(config.api_keys_file)
+    except KeysFileError as error:
         return Finding(about, "wrong", str(error))
     plain = "" if config.host in ("127.0.0.1", "localhost", "::1") else "; keys go in the clear: put TLS before it"
     return Finding(about, "note" if plain else "ok", f"{len(known)} keys{plain}")

@@ -1,7 +1,6 @@
 """The `headway` command."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -11,11 +10,11 @@ from typing import Annotated, Any, Literal, NoReturn
 import httpx
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from services import __version__
+from services.client import keys
 from services.client.api import ApiError, Headway, packed
 from services.client.progress import watch
 from services.client.terminal import console, fail, shown
@@ -24,8 +23,7 @@ from services.contract.preflight import DEVICE_REPORTS, DeviceReport
 from services.settings import Settings, environment, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
-app.add_typer(keys_app, name="keys")
+app.add_typer(keys.app, name="keys")
 
 Port = Annotated[int | None, typer.Option(help="HEADWAY_PORT")]
 Device = Annotated[str | None, typer.Option(help="auto, cuda, cuda:N, mps or cpu (HEADWAY_DEVICE)")]
@@ -163,29 +161,6 @@ def doctor() -> None:
         table.add_row(finding.about, f"[{colours[finding.verdict]}]{finding.verdict}[/]", Text(shown(finding.said)))
     console.print(table)
     raise typer.Exit(int(wrong))
-
-
-@keys_app.command("new")
-def keys_new(
-    tenant: Annotated[
-        str, typer.Option(help="whose key it is: its jobs and files are seen with this tenant's keys only")
-    ],
-    file: Annotated[Path | None, typer.Option(help="HEADWAY_API_KEYS_FILE")] = None,
-) -> None:
-    """Make a key: printed once, its hash added to the keys file."""
-    from services.api import auth  # only this command needs it
-
-    path = file or settings().api_keys_file
-    if path is None:
-        fail("Which keys file? Set HEADWAY_API_KEYS_FILE, or give --file.")
-    if not re.match(auth.TENANT, tenant):
-        fail(f"{tenant!r} is no tenant name: use lower-case letters, digits, - and _, 63 at most.")
-    try:
-        key = auth.new_key(path, tenant)
-    except OSError as error:
-        fail(f"The keys file {path} cannot be written ({error.strerror}).")
-    print(key)
-    Console(stderr=True).print(f"Keep it: it is not shown again. {path} holds its hash.", style="dim", soft_wrap=True)
 
 
 @app.command()

@@ -14,6 +14,8 @@ HeadwayError                        what a request can end with
 ├── InFlight              409   the same submission is under way: try again
 ├── IdempotencyGone       409   the job that this submission made was deleted
 ├── TooLarge                  413
+├── RateLimited           429   the tenant does this too often: wait
+├── QuotaExceeded         429   the tenant has as much as it may
 ├── StoreUnavailable          503   Redis is away: try again
 └── StoreFull                 507   Redis or the disk is full
 
@@ -96,6 +98,18 @@ class IdempotencyGone(HeadwayError):
 
 class TooLarge(HeadwayError):
     status, code, type, title = 413, "too_large", "invalid_request_error", "Too large"
+
+
+class RateLimited(HeadwayError):
+    status, code, type, title, retry = 429, "rate_limited", "rate_limit_error", "Rate limited", True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(HeadwayError):
+    status, code, type, title = 429, "quota_exceeded", "rate_limit_error", "Quota exceeded"
 
 
 class StoreUnavailable(HeadwayError):

@@ -93,6 +93,7 @@ class Timing(Durations):
     retry_after: float = 5.0  # a client waits: a pass of the reaper, or a restart of Redis
     api_grace: float = 5.0  # open requests have after a SIGTERM
     vanished: float = 20.0  # a client may leave what we sent it unacknowledged
+    rate_window: float = 60.0  # of what may be done so many times a minute
     submission_given_up: float = 10.0  # a first try that said nothing is taken for dead
     submission_by_body: float = 600.0  # in which a marked retry finds its first try
     submission_by_key: float = 86400.0

@@ -75,6 +75,7 @@ class Files:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.file(record.id), mapping=fields)
             pipe.zadd(keys.files_of(record.tenant), {record.id: 0})
+            pipe.incrby(keys.stored(record.tenant), record.bytes)
             if record.expires_at:
                 pipe.zadd(keys.EXPIRING, {record.id: record.expires_at})
             await pipe.execute()
@@ -97,6 +98,10 @@ class Files:
         records = [self._record(fields) for fields in found if fields]
         return [record for record in records if record is not None], more
 
+    async def stored_bytes(self, tenant: str) -> int:
+        """Of all uploads, each counted once for each record that it has."""
+        return int(await self._redis.get(keys.stored(tenant)) or 0)
+
     async def all(self, tenant: str) -> AsyncIterator[FileRecord]:
         after, more = None, True
         while more:
@@ -111,6 +116,7 @@ class Files:
             pipe.delete(keys.file(record.id))
             pipe.zrem(keys.files_of(record.tenant), record.id)
             pipe.zrem(keys.EXPIRING, record.id)
+            pipe.incrby(keys.stored(record.tenant), -record.bytes)
             await pipe.execute()
         if record.upload in [other.upload async for other in self.all(record.tenant)]:
             return

@@ -1,12 +1,15 @@
 """Jobs as records: created, listed, asked for, wished upon, swept."""
 
+import heapq
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 from services.contract.ids import is_id
 from services.contract.job import QueuePlace
+from services.contract.quota import UNLIMITED, Quota
 from services.contract.spec import JobSpec
 from services.contract.transitions import ENDED, Action, Status
 from services.store import keys
@@ -31,11 +34,16 @@ class Jobs:
     def __init__(self, redis: Redis, scripts: Scripts) -> None:
         self._redis, self._scripts = redis, scripts
 
-    async def create(self, id: str, tenant: str, spec: JobSpec, *, warning: str | None = None) -> None:
-        """Record and place in the queue, or nothing at all. May be repeated with the same id."""
+    async def create(
+        self, id: str, tenant: str, spec: JobSpec, *, warning: str | None = None, quota: Quota = UNLIMITED
+    ) -> bool:
+        """Record and place in the queue, or nothing at all: False where the tenant has as many waiting as it may. May
+        be repeated with the same id."""
         kind = "any" if spec.device == "auto" else spec.device
         args: list[Value] = [id, tenant, kind, spec.priority, spec.model_dump_json(), warning or ""]
-        await self._scripts("create", [*keys.of_job(id), keys.jobs_of(tenant)], args)
+        args += [quota.queued_jobs, quota.running_jobs, quota.weight]
+        answer, _ = await self._scripts("create", [*keys.of_job(id, tenant), keys.jobs_of(tenant)], args)
+        return answer is Answer.OK
 
     async def get(self, id: str) -> JobRecord | None:
         """None where there is none, and where it cannot be said whose it is: such a one is set aside."""
@@ -51,13 +59,7 @@ class Jobs:
     async def set_aside(self, id: str, why: str) -> None:
         """It waits in no line and is swept by nobody, until a version that can read it puts it back."""
         say_once(f"job {id}", why)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for kind in keys.KINDS:
-                pipe.zrem(keys.queued(kind), id)
-            pipe.zrem(keys.RUNNING, id)
-            pipe.zrem(keys.ENDED, id)
-            pipe.hset(keys.ASIDE, mapping={id: why})
-            await pipe.execute()
+        await self._scripts("set_aside", [*await self.keys(id), keys.ASIDE], [id, why])
 
     async def aside(self) -> dict[str, str]:
         """Why, by job."""
@@ -69,7 +71,7 @@ class Jobs:
             fields = await read_hash(self._redis, self._scripts, keys.job(id))
             with suppress(KeyError, ValueError):
                 if not fields or JobRecord.of_fields(fields).problem is None:
-                    await self._scripts("take_back", [*keys.of_job(id), keys.ASIDE], [id])
+                    await self._scripts("take_back", [*await self.keys(id), keys.ASIDE], [id])
 
     async def owned_by(self, tenant: str, id: str) -> JobRecord | None:
         record = await self.get(id) if is_id(id, "ftjob") else None
@@ -107,15 +109,46 @@ class Jobs:
 
     async def request(self, id: str, action: Action) -> Requested | None:
         """None where there is no such job (any more)."""
-        answer, rest = await self._scripts("request", keys.of_job(id), [action, secrets.token_hex(8)])
+        answer, rest = await self._scripts("request", await self.keys(id), [action, secrets.token_hex(8)])
         return None if answer is Answer.GONE else Requested(answer is Answer.OK, Status(rest[0].decode()))
 
     async def place(self, record: JobRecord) -> QueuePlace | None:
-        """Where a queued job stands among those that the same workers could take."""
+        """Where a queued job stands, as an estimate: before it come its tenant's jobs that are before it, and as many
+        of each other tenant's as take turns with those."""
         if record.status is not Status.QUEUED:
             return None
-        rank = await self._redis.zrank(keys.queued(record.kind), record.id)
-        return None if rank is None else QueuePlace(position=rank + 1, ahead=rank)
+        rank = await self._redis.zrank(keys.queued_by(record.tenant, record.kind), record.id)
+        if rank is None:
+            return None
+        others = [name.decode() for name in await self._redis.zrange(keys.TURNS, 0, -1)]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for tenant in others:
+                pipe.zcard(keys.queued_by(tenant, record.kind))
+            counts = dict(zip(others, await pipe.execute(), strict=True))
+        counts.pop(record.tenant, None)
+        ahead = rank + sum(min(count, rank + 1) for count in counts.values())
+        return QueuePlace(position=ahead + 1, ahead=ahead)
+
+    async def line(self, kinds: Sequence[str]) -> AsyncIterator[AsyncIterator[str]]:
+        """Of each tenant with waiting jobs, whose turn it is first: its jobs, by priority, then by time."""
+        for name in await self._scripts.persistently(lambda: self._redis.zrange(keys.TURNS, 0, -1)):
+            yield self._line_of(name.decode(), kinds)
+
+    async def _line_of(self, tenant: str, kinds: Sequence[str]) -> AsyncIterator[str]:
+        for start in count(0, READ):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for kind in kinds:
+                    pipe.zrange(keys.queued_by(tenant, kind), start, start + READ - 1, withscores=True)
+                parts: list[list[tuple[bytes, float]]] = await pipe.execute()
+            for id, _ in heapq.merge(*parts, key=lambda entry: entry[1]):
+                yield id.decode()
+            if all(len(part) < READ for part in parts):
+                return
+
+    async def keys(self, id: str) -> list[str]:
+        """Of a job of which only the id is known."""
+        tenant = await self._scripts.persistently(lambda: self._redis.hget(keys.job(id), "tenant"))
+        return keys.of_job(id, tenant.decode(errors="replace") if tenant else "")
 
     async def waiting(self) -> dict[str, int]:
         """How many jobs wait in line, by device kind."""

@@ -42,6 +42,23 @@ def queued(kind: str) -> str:
     return f"{PREFIX}:jobs:queued:{kind}"
 
 
+def queued_by(tenant: str, kind: str) -> str:
+    """zset: a tenant's part of a queue, in the same order. Members leave as they are claimed."""
+    return f"{PREFIX}:jobs:queued:{kind}:{tenant}"
+
+
+def stored(tenant: str) -> str:
+    """string: bytes of a tenant's uploads. Forever."""
+    return f"{PREFIX}:files:stored:{tenant}"
+
+
+def rate(tenant: str, what: str) -> str:
+    """string: how often a tenant did it within this minute. A minute."""
+    return f"{PREFIX}:rate:{what}:{tenant}"
+
+
+TURNS: Final = f"{PREFIX}:jobs:turns"  # zset: tenants with waiting jobs, by claims so far over their weight
+HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant
 RUNNING: Final = f"{PREFIX}:jobs:running"  # zset: job ids by the end of their lease, ms
 ASIDE: Final = f"{PREFIX}:jobs:aside"  # hash: why, by job id, of those that cannot be read. Until they can, or go
 ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s; what the sweep reads
@@ -98,9 +115,10 @@ DECISIONS: Final = f"{PREFIX}:scaling:decisions"  # list, capped: its newest dec
 TOTALS: Final = f"{PREFIX}:totals"  # hash: what has been counted since the store was made, for /metrics. Forever
 
 
-def of_job(id: str) -> list[str]:
+def of_job(id: str, tenant: str) -> list[str]:
     """The keys that every script is given first, in the prelude's order."""
-    return [job(id), events(id), RUNNING, ENDED, *(queued(kind) for kind in KINDS), TOTALS]
+    own = (queued_by(tenant, kind) for kind in KINDS)
+    return [job(id), events(id), RUNNING, ENDED, *(queued(kind) for kind in KINDS), TOTALS, TURNS, HELD, *own]
 
 
 def train_queue(kind: str) -> str:

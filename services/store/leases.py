@@ -1,6 +1,5 @@
 """One owner at a time: claim, renew, release, finish, fail; and the reaper's side of it."""
 
-import heapq
 import json
 import secrets
 import time
@@ -23,7 +22,9 @@ from services.store.record import Binding, JobRecord
 from services.store.scripts import Answer, Scripts
 from services.store.workers import Drain
 
-LINE = 100  # how far a worker looks down the line for a job that it may take
+
+class TenantWaits(Exception):
+    """It has as many jobs running as it may."""
 
 
 class Fenced(Exception):
@@ -92,14 +93,19 @@ class Leases:
 
     async def claim_next(self, worker: WorkerProfile) -> Claim | None:
         """The first job in line that this worker may take, whatever message brought it here."""
-        for id in await self._line(worker.kind):
-            claim = await self.claim(id, worker)
-            if claim is not None:
-                return claim
+        async for ids in self._jobs.line(("any", worker.kind)):
+            async for id in ids:
+                try:
+                    claim = await self.claim(id, worker)
+                except TenantWaits:
+                    break
+                if claim is not None:
+                    return claim
         return None
 
     async def claim(self, id: str, worker: WorkerProfile, *, nonce: str | None = None) -> Claim | None:
-        """None if another worker was faster, the job has ended, or it waits for another kind of worker."""
+        """None if another worker was faster, the job has ended, or it waits for another kind of worker. Raises
+        TenantWaits."""
         nonce = nonce or secrets.token_hex(8)
         record = await self._jobs.get(id)
         if record is not None and record.problem is not None:
@@ -109,7 +115,9 @@ class Leases:
         sent = time.monotonic()
         lease = _ms(self._timing.lease)
         args: list[Value] = [nonce, worker.id, worker.device, worker.kind, binding, lease, id]
-        answer, rest = await self._scripts("claim", keys.of_job(id), args)
+        answer, rest = await self._scripts("claim", keys.of_job(id, record.tenant if record else ""), args)
+        if answer is Answer.WAITS:
+            raise TenantWaits
         if answer is not Answer.OK:
             return None
         # Read again: an attempt may have moved on between the first look and the claim.
@@ -158,18 +166,8 @@ class Leases:
 
     async def reap(self, id: str, *, shift: float = 0.0) -> Status | None:
         """Where the job went, or None if there was nothing to reap."""
-        answer, rest = await self._scripts("reap", keys.of_job(id), [_ms(shift), id])
+        answer, rest = await self._scripts("reap", await self._jobs.keys(id), [_ms(shift), id])
         return Status(rest[0].decode()) if answer is Answer.OK else None
-
-    async def _line(self, kind: str) -> list[str]:
-        async def read() -> list[list[tuple[bytes, float]]]:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for queue in ("any", kind):
-                    pipe.zrange(keys.queued(queue), 0, LINE - 1, withscores=True)
-                return list(await pipe.execute())
-
-        lines = await self._scripts.persistently(read, patience=self._timing.patience)
-        return [id.decode() for id, _ in heapq.merge(*lines, key=lambda entry: entry[1])]
 
 
 async def write(
@@ -182,7 +180,9 @@ async def write(
     patience: float | None = None,
 ) -> list[bytes]:
     """A write in the name of an attempt. Raises Fenced where the title no longer holds."""
-    answer, rest = await scripts(name, [*keys.of_job(claim.job), *more_keys], [*claim.title, *args], patience=patience)
+    answer, rest = await scripts(
+        name, [*keys.of_job(claim.job, claim.tenant), *more_keys], [*claim.title, *args], patience=patience
+    )
     if answer is not Answer.OK:
         raise Fenced(f"{claim.job} attempt {claim.attempt}: {name} answered {answer}")
     return rest

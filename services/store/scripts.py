@@ -29,6 +29,7 @@ class Answer(StrEnum):
     FENCED = "fenced"  # another attempt owns the job now: stop
     GONE = "gone"  # there is no such job
     REFUSED = "refused"  # the job's status does not allow it
+    WAITS = "waits"  # the tenant has, or does, as much as it may
     MISMATCH = "mismatch"  # the job waits for another kind of worker
 
 

@@ -27,6 +27,7 @@ from services.store.files import Files
 from services.store.hints import Hints, celery
 from services.store.jobs import Jobs
 from services.store.leases import Leases
+from services.store.rates import Rates
 from services.store.record import JobRecord
 from services.store.scripts import Scripts
 from services.store.submissions import Submissions
@@ -53,6 +54,7 @@ class Store:
     turns: Turns
     autoscaling: Autoscaling
     stream_tokens: StreamTokens
+    rates: Rates
     retention_days: float | None
 
     async def labels(self, record: JobRecord) -> list[str] | None:
@@ -114,5 +116,6 @@ async def open_store(
             turns=Turns(scripts, timing),
             autoscaling=Autoscaling(redis, scripts),
             stream_tokens=StreamTokens(redis, timing),
+            rates=Rates(scripts, timing),
             retention_days=settings.retention_days,
         )

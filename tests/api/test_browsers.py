@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from services.api import auth
+from services.keysfile import new_key
 from services.settings import Settings
 from tests.api.conftest import problem
 from tests.conftest import free_port, running_api
@@ -50,7 +50,7 @@ def test_behind_a_path_the_docs_ask_for_what_lies_there(invited: httpx.Client) -
 
 def test_a_stream_opens_by_a_token_that_opens_nothing_else(settings: Settings, upload: Upload) -> None:
     file = settings.data_dir / "keys.jsonl"
-    ann, bob = ({"Authorization": f"Bearer {auth.new_key(file, tenant)}"} for tenant in ("ann", "bob"))
+    ann, bob = ({"Authorization": f"Bearer {new_key(file, tenant)}"} for tenant in ("ann", "bob"))
     scaled = settings.model_copy(update={"port": free_port(), "api_keys_file": file, "time_scale": 0.02})
     with running_api(scaled) as api:
         training = upload(api, zipped(shapes(2)), headers=ann).json()["id"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.api import auth
 from services.api.door import BODY_CAP
+from services.keysfile import new_key
 from services.settings import Settings
 from tests.api.conftest import problem
 from tests.conftest import free_port, running_api
@@ -24,7 +24,7 @@ HEADERS = 1.0  # seconds: the deadline that `guarded` gives
 def guarded(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
     """An API with a key, whose deadlines are a tenth, and the key."""
     data = tmp_path_factory.mktemp("guarded")
-    key = auth.new_key(data / "keys.jsonl", "ann")
+    key = new_key(data / "keys.jsonl", "ann")
     config = Settings(
         data_dir=data, redis_url=valkey_url, port=free_port(), api_keys_file=data / "keys.jsonl", time_scale=0.1
     )

@@ -147,7 +147,9 @@ def _model(told: Told, undisturbed: Told) -> Iterator[str]:
 
 # What may stand in Redis beside the keys of jobs: Celery's own, and what expires by itself.
 COMMON = re.compile(
-    r"headway:(jobs:(tenant:local|ended)|files:(tenant:local|expiring|turn:.*)|file:file-\w+|workers?(:.*)?|reaper|totals|idempotency:.*|submission:.*|unread:.*)$"
+    r"headway:(jobs:(tenant:local|ended|turns|held|aside|queued:.*)|workers?(:.*)?|reaper|totals"
+    r"|files:(tenant:local|expiring|turn:.*|stored:.*)|file:file-\w+"
+    r"|(idempotency|submission|unread|rate|stream_token):.*)$"
     r"|headway\.train(\.\w+)?$"
 )
 OF_JOB = re.compile(r"headway:job:(ftjob-\w+)(:events|:series|:checkpoints|:checkpoint:\d+)?$")

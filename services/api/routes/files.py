@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheListers, TheSettings, TheStore
+from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
 from services.api.downloads import Download
 from services.api.pages import Page, cursor, page
+from services.api.quotas import may_store, may_upload
 from services.api.uploads import received
 from services.api.views import file_view
 from services.contract.errors import FileNeeded, NotFound
@@ -48,12 +49,17 @@ FORM = {
 
 
 @uploads.post("", openapi_extra=FORM)
-async def upload(request: Request, tenant: Tenant, store: TheStore, listers: TheListers, settings: TheSettings) -> File:
+async def upload(
+    request: Request, caller: TheCaller, store: TheStore, listers: TheListers, settings: TheSettings
+) -> File:
     """A zip, tar or tar.gz of labelled images, parsed as it streams and listed as it ends."""
+    tenant = caller.tenant
+    await may_upload(caller, int(request.headers.get("content-length") or 0), store)
     async with (
         received(request, store.blobs, listers, tenant, settings.max_upload_bytes) as coming,
         store.turns.held(keys.files_turn(tenant)),  # nobody deletes equal bytes meanwhile
     ):
+        await may_store(caller, coming.form.bytes, store)
         record = await coming.keep()
         await store.files.add(record)
     return file_view(record)

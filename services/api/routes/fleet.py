@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from services.api.deps import Tenant, TheKeys, TheStore
+from services.api.deps import Tenant, TheStore
 from services.api.door import Door
 from services.api.pages import Page, page
-from services.contract.errors import Forbidden, NotFound
+from services.contract.errors import NotFound
 from services.contract.fleet import AutoscalerReport, Queue, Worker
 from services.store.workers import Drain
 
@@ -21,15 +21,11 @@ async def workers(tenant: Tenant, store: TheStore) -> Page[Worker]:
 
 
 @router.post("/workers/{worker_id}/drain")
-async def drain(
-    worker_id: str, tenant: Tenant, store: TheStore, keys: TheKeys, after_job: Annotated[bool, Query()] = False
-) -> Worker:
+async def drain(worker_id: str, tenant: Tenant, store: TheStore, after_job: Annotated[bool, Query()] = False) -> Worker:
     """Ask a worker to hand its job on after a checkpoint, and to end; with `after_job`, to finish its job first.
 
-    With keys set, only a SIGTERM does.
+    Workers are shared by all tenants: a key needs the right to operate.
     """
-    if keys is not None:
-        raise Forbidden("The workers are shared by all tenants: a key does not give the right to drain one.")
     if not await store.workers.ask_to_drain(worker_id, Drain.AFTER_JOB if after_job else Drain.NOW):
         raise NotFound(f"There is no worker {worker_id}.", param="worker_id")
     found = [worker for worker in await store.workers.all() if worker.id == worker_id]

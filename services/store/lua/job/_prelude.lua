@@ -1,8 +1,11 @@
--- Shared by every script. Each is called with these keys first, and its own from KEYS[10] on:
---   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu · 9 totals
+-- Shared by every script. Each is called with these keys first, and its own from KEYS[16] on:
+--   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu · 9 totals · 10 the tenants'
+--   turns · 11 how many jobs of each tenant workers own · 12 to 15 the tenant's own queues any, cuda, mps, cpu
 -- and answers {word, ...} with a word of scripts.Answer.
 local JOB, EVENTS, RUNNING, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TOTALS = KEYS[9]
+local TURNS, HELD = KEYS[10], KEYS[11]
+local OWN = {any = KEYS[12], cuda = KEYS[13], mps = KEYS[14], cpu = KEYS[15]}
 local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
 local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there, and totals.Count
 
@@ -16,7 +19,7 @@ local function text(number)  -- Lua would write large numbers as 1.7e+12
 end
 
 -- What a transition reads of the record; the spec stays where it is.
-local FIELDS = {'id', 'status', 'fence', 'nonce', 'kind', 'priority', 'queued_at', 'losses', 'attempts',
+local FIELDS = {'id', 'tenant', 'weight', 'max_running', 'status', 'fence', 'nonce', 'kind', 'priority', 'queued_at', 'losses', 'attempts',
                 'last_step', 'emitted', 'request', 'binding', 'device_seconds', 'claimed_at', 'checkpoint',
                 'checkpoint_step', 'attempt', 'started_at', 'worker'}
 
@@ -81,9 +84,39 @@ local function status_data(record)
   return {status = record.status}
 end
 
-local function enqueue(record)  -- highest priority first, then by queue time, which a job keeps
+local function waiting_of_tenant()
+  local count = 0
+  for _, queue in pairs(OWN) do count = count + redis.call('ZCARD', queue) end
+  return count
+end
+
+-- Highest priority first, then by queue time, which a job keeps. A tenant that had none waiting comes in where the
+-- others stand: what it did not use is not saved up.
+local function enqueue(record)
   local score = (9 - tonumber(record.priority)) * 1e13 + tonumber(record.queued_at)
   redis.call('ZADD', QUEUED[record.kind], text(score), record.id)
+  redis.call('ZADD', OWN[record.kind], text(score), record.id)
+  if not redis.call('ZSCORE', TURNS, record.tenant) then
+    local first = redis.call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', TURNS, first[2] or 0, record.tenant)
+  end
+end
+
+local function leave_line(record)
+  redis.call('ZREM', QUEUED[record.kind], record.id)
+  redis.call('ZREM', OWN[record.kind], record.id)
+  if waiting_of_tenant() == 0 then redis.call('ZREM', TURNS, record.tenant) end
+end
+
+local function leave_all(id)  -- whatever its record says, or does not
+  for kind, queue in pairs(QUEUED) do
+    redis.call('ZREM', queue, id)
+    redis.call('ZREM', OWN[kind], id)
+  end
+end
+
+local function hold(record, by)  -- how many of the tenant's jobs workers own
+  if redis.call('HINCRBY', HELD, record.tenant, by) <= 0 then redis.call('HDEL', HELD, record.tenant) end
 end
 
 local function close_attempt(record, reason)  -- its owner is no more
@@ -96,6 +129,7 @@ local function close_attempt(record, reason)  -- its owner is no more
   count('device_ms', used)
   redis.call('HSET', JOB, 'attempts', cjson.encode(attempts), 'device_seconds', string.format('%.3f', seconds))
   redis.call('ZREM', RUNNING, record.id)
+  hold(record, -1)
 end
 
 local function close_job(record)

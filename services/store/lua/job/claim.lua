@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
 -- A worker takes a queued job: a new fence, a new attempt, a lease. The first claim binds the job to what it runs on.
 -- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 binding (JSON: kind, precision, weights), 6 lease ms, 7 the job's id
--- Answers ok, fence, attempt · mismatch · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
+-- Answers ok, fence, attempt · mismatch · waits (its tenant has enough running) · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
 local nonce, worker, device, kind, binding, lease = unpack(ARGV)
 local record = read()
 if not record or binding == '' then
-  for _, queue in pairs(QUEUED) do redis.call('ZREM', queue, ARGV[7]) end
+  leave_all(ARGV[7])
   return {'gone'}
 end
 if TABLE.owned[record.status] and record.nonce == nonce then return {'ok', record.fence, record.attempt} end
 if record.status ~= 'queued' then
-  redis.call('ZREM', QUEUED[record.kind], record.id)
+  leave_line(record)
   return {'refused'}
 end
 if record.binding ~= '' and record.binding ~= binding then
@@ -20,8 +20,16 @@ if record.binding ~= '' and record.binding ~= binding then
   return {'mismatch'}
 end
 
+local most = tonumber(record.max_running) or 0
+if most > 0 and tonumber(redis.call('HGET', HELD, record.tenant) or 0) >= most then
+  move(record, 'queued', 'waiting_for_turn', 'Your tenant has ' .. most .. ' jobs running, as many as it may.')
+  return {'waits'}
+end
+
 local time = now()
-redis.call('ZREM', QUEUED[record.kind], record.id)
+redis.call('ZINCRBY', TURNS, 1 / (tonumber(record.weight) or 1), record.tenant)
+leave_line(record)
+hold(record, 1)
 redis.call('ZADD', RUNNING, text(time + tonumber(lease)), record.id)
 raise_fence(record)
 record.attempt = text(tonumber(record.attempt) + 1)

@@ -11,7 +11,7 @@ if not to then return {'refused', record.status} end
 local SAID = {cancelled = 'Cancelled on request.', cancelling = 'Cancel requested; the trainer is being stopped.',
               paused = 'Paused on request.', pausing = 'Pause requested; the trainer writes a checkpoint.',
               queued = 'Resumed; waiting for a worker.'}
-if record.status == 'queued' then redis.call('ZREM', QUEUED[record.kind], record.id) end
+if record.status == 'queued' then leave_line(record) end
 redis.call('HSET', JOB, 'request', nonce)
 move(record, to, to, SAID[to])
 if to == 'queued' then enqueue(record) end
