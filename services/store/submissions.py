@@ -1,8 +1,11 @@
 """Submissions that may come twice: the job's id is given before the job is made, so a repeat makes the same."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+
+from redis.exceptions import RedisError
 
 from services.contract.ids import new_id
 from services.store import keys
@@ -49,9 +52,11 @@ class Submissions:
         await self._redis.delete(reservation.name)
 
     async def are_read(self, jobs: Iterable[str]) -> None:
-        """Whoever submitted them knows them: what comes now is no retry of it."""
+        """Whoever submitted them knows them: what comes now is no retry of it. Where Redis takes no writes, it is only
+        not noted: reads go on."""
         if unread := [keys.unread(job) for job in jobs]:
-            await self._redis.delete(*unread)
+            with suppress(RedisError):
+                await self._redis.delete(*unread)
 
     async def forget(self, job: str) -> None:
         """It was deleted: what its submission was told goes too, and a replay hears that."""
