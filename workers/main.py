@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -131,7 +132,9 @@ async def _watch_consumer(worker: LocalWorker, config: Settings) -> None:
     no job is worked on."""
     while True:
         await asyncio.sleep(config.timing.heartbeat)
-        if worker.consumption.silence > config.timing.consumer_silence and worker.job is None:
+        heard_for = 0.0 if worker.heard_since is None else time.monotonic() - worker.heard_since
+        silence = min(worker.consumption.silence, heard_for)  # where Redis is away, the consumer is rightly silent
+        if silence > config.timing.consumer_silence and worker.job is None:
             log.critical("Celery's consumer hangs: this worker ends, to be replaced")
             os._exit(REPLACE_ME)
 
@@ -145,8 +148,10 @@ async def heartbeat(worker: LocalWorker, config: Settings, store: Store) -> None
                     worker.duty.drain()
                 case Drain.AFTER_JOB:
                     worker.duty.leave()
+            worker.heard_since = worker.heard_since or time.monotonic()
             config.show_alive()
         except Exception as error:  # whatever it is: a worker that is not heard of is replaced
+            worker.heard_since = None
             if not is_away(error):
                 log.exception("no heartbeat")
         await asyncio.sleep(config.timing.heartbeat)

@@ -30,6 +30,7 @@ class LocalWorker:
         self.duty, self.consumption = duty, consumption
         self.job: str | None = None
         self.looked_at: int | None = None  # for a job in line
+        self.heard_since: float | None = None  # by time.monotonic(): Redis takes our reports; None while it does not
         self._preflight, self._settings = list(preflight), settings
         self._id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._started_at = int(time.time())

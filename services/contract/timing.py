@@ -53,7 +53,7 @@ class Timing(Durations):
     heartbeat: float = 2.0
     heartbeat_ttl: float = 15.0  # after the last one a worker is gone
     look_every: float = 3.0  # at the line, while idle: what a lost hint costs
-    consumer_silence: float = 120.0  # after which Celery's consumer hangs: longer than its pauses while Redis is away
+    consumer_silence: float = 300.0  # while Redis answers, after which Celery's consumer hangs: it may pause for 32
 
     # Redis
     socket: float = 3.0  # redis-py's own default retries hung 58 s on a half-open socket (measured); retrying is ours

@@ -173,24 +173,35 @@ def test_what_is_killed_is_started_again_and_nothing_is_lost(tmp_path: Path, vic
     assert "was killed (Killed) and is started again" in output
 
 
-def test_a_process_that_cannot_live_ends_everything_and_its_log_is_shown(tmp_path: Path) -> None:
+def test_an_api_that_is_killed_again_and_again_comes_back_and_the_rest_goes_on(tmp_path: Path) -> None:
     port = free_port()
     with up(tmp_path, port) as process:
         wait_until(lambda: serving(port))
-        others = set(started_by(process.pid))
-
-        def kill_the_api() -> bool:
-            for pid in started_by(process.pid):
-                if "services.api" in arguments(pid):
-                    os.kill(pid, signal.SIGKILL)
-                others.add(pid)
-            return process.poll() is not None
-
-        wait_until(kill_the_api, every=0.2)
+        others = {pid for pid in started_by(process.pid) if "services.api" not in arguments(pid)}
+        for _ in range(5):
+            (api,) = wait_until(
+                lambda: [pid for pid in started_by(process.pid) if "services.api" in arguments(pid)], seconds=30
+            )
+            os.kill(api, signal.SIGKILL)
+            wait_until(lambda: not alive(api))  # noqa: B023
+        wait_until(lambda: serving(port), seconds=60)
+        assert all(map(alive, others))
+        process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
-        assert process.returncode == 1
-        assert "The api ended with -9" in output
-        wait_until(lambda: not [pid for pid in others if alive(pid)])
+    assert process.returncode == 0
+    assert output.count("The api was killed (Killed) and is started again") == 5
+    assert "is started again in 2 s" in output
+
+
+def test_a_process_that_refuses_to_start_ends_everything_and_its_log_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "keys.jsonl").write_text("no JSON")
+    environment = os.environ | {"HEADWAY_API_KEYS_FILE": str(tmp_path / "keys.jsonl"), "HEADWAY_WEIGHTS": "random:0"}
+    arguments = ("--workers", "0", "--port", str(free_port()), "--data-dir", str(tmp_path / "data"))
+    command = [sys.executable, "-m", "services.client.main", "up", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "The api ended with 1" in done.stderr
+    assert "keys.jsonl, line 1" in done.stderr
 
 
 def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
