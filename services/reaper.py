@@ -106,6 +106,7 @@ class Reaper:
         if not self.steady.sees(now, time.monotonic()):
             return
         await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
+        await self._store.files.sweep_forgotten(now - self._timing.forgotten_kept)
         for file in await self._store.files.expired(now):
             if await self._store.jobs.needing(file.tenant, file.id) is None:
                 async with self._store.turns.held(keys.files_turn(file.tenant)):

@@ -28,6 +28,7 @@ from services.store.hints import celery
 from services.store.store import Store, open_store, refusal_to_start
 from services.store.workers import Drain
 from workers.duty import Duty
+from workers.forgetting import forget_again_and_again
 from workers.spare import Spare
 from workers.taking import Taking
 from workers.worker import LocalWorker
@@ -94,6 +95,7 @@ def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> 
             loop.start_task_soon(heartbeat, worker, config, store),
             loop.start_task_soon(taking.look_again_and_again),
             loop.start_task_soon(_watch_consumer, worker, config),
+            loop.start_task_soon(forget_again_and_again, store, config),
         ]
         try:
             _consume(worker, taking, config, loop)

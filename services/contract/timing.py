@@ -70,6 +70,8 @@ class Timing(Durations):
     clock_jump: float = 10.0  # between two looks at a clock; less is drift
     clock_steady: float = 3600.0  # without a jump, until anything is deleted by it: NTP has had its time
     reaper_turn: float = 10.0
+    forget_every: float = 60.0  # a worker looks whether features of its cache were deleted with their pictures
+    forgotten_kept: float = 2_592_000.0  # that this is told: a worker that was away for longer keeps them
     abandoned_upload: float = 86400.0
     autoscaler_every: float = 1.0
     autoscaler_turn: float = 10.0

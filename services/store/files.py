@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from services.contract.file import Contents
-from services.contract.ids import is_id
+from services.contract.ids import is_id, new_id
 from services.contract.spec import ArchivePaths
-from services.store import keys
+from services.datasets.index import read_index
+from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis
 from services.store.reading import read_hash, read_hashes, say_once, some_ids
@@ -51,6 +53,18 @@ class FileRecord:
 
 
 READ = 500  # records at once
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Hashes of pictures that none of a tenant's files has any more lie at `place`, since `at` by Redis' clock."""
+
+    place: str
+    at: float
+
+    @property
+    def tenant(self) -> str:
+        return self.place.partition("/")[0]
 
 
 class Files:
@@ -118,10 +132,44 @@ class Files:
             pipe.zrem(keys.EXPIRING, record.id)
             pipe.incrby(keys.stored(record.tenant), -record.bytes)
             await pipe.execute()
-        if record.upload in [other.upload async for other in self.all(record.tenant)]:
+        others = {other.index async for other in self.all(record.tenant)}
+        if record.index in others:
             return
+        hashes = await asyncio.to_thread(self._only_in, record.index, others)
         for place in {record.upload, record.data, record.index}:
             await asyncio.to_thread(self._blobs.delete, place)
+        if hashes:
+            await self._tell_forgotten(record.tenant, hashes)
+
+    async def forgotten(self, since: float) -> list[Forgotten]:
+        """Pictures that no file has any more, since then, oldest first."""
+        found = await self._redis.zrangebyscore(keys.FORGOTTEN, f"({since}", "+inf", 0, READ)
+        scores = [float(await self._redis.zscore(keys.FORGOTTEN, place.decode()) or since) for place in found]
+        return [Forgotten(place.decode(), at) for place, at in zip(found, scores, strict=True)]
+
+    async def sweep_forgotten(self, before: float) -> None:
+        """What every worker that was there has seen."""
+        for place in await self._redis.zrangebyscore(keys.FORGOTTEN, "-inf", before, 0, READ):
+            await asyncio.to_thread(self._blobs.delete, place.decode())
+            await self._redis.zrem(keys.FORGOTTEN, place.decode())
+
+    async def _tell_forgotten(self, tenant: str, hashes: set[str]) -> None:
+        place = places.forgotten(tenant, new_id("file"))
+        content = b"".join(map(bytes.fromhex, sorted(hashes)))
+        await asyncio.to_thread(self._blobs.put, place, content)
+        seconds, micros = await self._redis.time()
+        await self._redis.zadd(keys.FORGOTTEN, {place: seconds + micros / 1e6})
+
+    def _only_in(self, index: str, others: set[str]) -> set[str]:
+        """Hashes of its pictures that are in none of the others."""
+        try:
+            hashes = {image.sha256 for image in read_index(self._blobs.local(index))}
+        except FileNotFoundError:
+            return set()
+        for other in others:
+            with suppress(FileNotFoundError):
+                hashes.difference_update(image.sha256 for image in read_index(self._blobs.local(other)))
+        return hashes
 
     async def expired(self, now: float) -> list[FileRecord]:
         ids = await self._redis.zrangebyscore(keys.EXPIRING, "-inf", now, 0, READ)

@@ -79,6 +79,7 @@ def files_turn(tenant: str) -> str:
     return f"{PREFIX}:files:turn:{tenant}"
 
 
+FORGOTTEN: Final = f"{PREFIX}:files:forgotten"  # zset: places of hashes that no file has any more, by when, s. A month
 EXPIRING: Final = f"{PREFIX}:files:expiring"  # zset: file ids by when they go, s; of those that their owner gave an end
 
 

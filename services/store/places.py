@@ -24,6 +24,11 @@ def index(upload: str) -> str:
     return f"{upload}.index"
 
 
+def forgotten(tenant: str, name: str) -> str:
+    """sha256s of pictures that none of the tenant's files has any more, 32 bytes each."""
+    return f"{tenant}/forgotten/{name}"
+
+
 def models(tenant: str, job: str) -> str:
     """A folder: the exports of a job's attempts, a folder a fence."""
     return f"{tenant}/models/{job}"

@@ -2,16 +2,13 @@
 
 A segment is a file written once and never changed, so readers and writers of one folder need no lock:
 
-    8 s magic · u32 crc32 of all that follows
-    u32 rows · u32 dim · f32 seconds that an image took
-    rows × 32 bytes: sha256 of each image · rows × u32: 1 readable, 0 tombstone · rows × dim × f32
+    what `segmentfile` says · rows × u32: 1 readable, 0 tombstone · rows × dim × f32
 
 A torn or damaged one fails its checksum and is made again. What was not used for longest goes first.
 """
 
 import hashlib
 import os
-import struct
 import time
 import uuid
 import zlib
@@ -29,11 +26,8 @@ from services.contract.timing import TrainerTiming
 from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
 from workers.vision.images import PREPROCESS
+from workers.vision.segmentfile import CHECK, KEY, MAGIC, SHAPE
 
-MAGIC = b"HEADWAY2"
-CHECK = struct.Struct("<8sI")
-SHAPE = struct.Struct("<IIf")
-KEY = 32  # bytes
 SEGMENT = 512  # rows a segment, or what came within `timing.segment`
 
 Key: TypeAlias = bytes  # sha256 of an image's bytes
