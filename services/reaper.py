@@ -46,7 +46,7 @@ class Reaper:
         self._short: dict[str, int] = {}  # by kind, hints that were missing on the last pass
         self._not_before = 0.0
         self._announced: set[str] = set()  # ended jobs that go with the next pass
-        self.steady = Steady(self._timing)
+        self.steady, self.own_steady = Steady(self._timing), Steady(self._timing)
 
     async def run(self) -> None:
         """Forever. After Redis was away, leases get the time to be renewed before anything is taken for lost."""
@@ -102,10 +102,11 @@ class Reaper:
 
         By a clock that ran steadily for a while: one that jumps would take all for old. What is due is said first.
         """
+        if self.own_steady.sees(time.time(), time.monotonic()):  # files have the machine's own times
+            await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
         now, _ = await self._store.redis.time()
         if not self.steady.sees(now, time.monotonic()):
             return
-        await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
         await self._store.files.sweep_forgotten(now - self._timing.forgotten_kept)
         for file in await self._store.files.expired(now):
             if await self._store.jobs.needing(file.tenant, file.id) is None:

@@ -17,16 +17,16 @@ import pytest
 LONG = 5.0
 COST = "processor seconds of "
 BUDGETS = {
-    "api": 60.0,
+    "api": 110.0,
     "autoscaler": 90.0,
     "chaos": 200.0,
-    "client": 200.0,
-    "contract": 10.0,
+    "client": 250.0,
+    "contract": 45.0,
     "datasets": 10.0,
     "e2e": 40.0,
-    "store": 50.0,
-    "workers": 350.0,
-    "the rest": 30.0,
+    "store": 60.0,
+    "workers": 450.0,
+    "the rest": 50.0,
 }
 
 

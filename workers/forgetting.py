@@ -20,11 +20,12 @@ MARK = ".forgotten"  # in the cache's folder: up to when all was forgotten there
 
 async def forget_again_and_again(store: Store, config: Settings) -> NoReturn:
     while True:
-        with suppress(RedisError):  # then later
-            try:
-                await forget_what_is_due(store, config)
-            except Exception:
-                log.exception("what was deleted could not be forgotten here")
+        try:
+            await forget_what_is_due(store, config)
+        except RedisError:
+            pass  # then later
+        except Exception:
+            log.exception("what was deleted could not be forgotten here")
         await asyncio.sleep(config.timing.forget_every)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from types import FrameType
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -97,6 +98,7 @@ def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> 
             loop.start_task_soon(_watch_consumer, worker, config),
             loop.start_task_soon(forget_again_and_again, store, config),
         ]
+        _end_well_before_celery_listens(worker)
         try:
             _consume(worker, taking, config, loop)
             was_asked = worker.duty.is_draining
@@ -109,6 +111,17 @@ def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> 
     if not was_asked:
         log.critical("Celery's consumer ended unasked: this worker ends, to be replaced")
     return 0 if was_asked else REPLACE_ME
+
+
+def _end_well_before_celery_listens(worker: LocalWorker) -> None:
+    """It is heard of, and may have a job, before Celery has set its own handlers."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        worker.duty.process_ends()
+        raise SystemExit(0)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, end)
 
 
 def _consume(worker: LocalWorker, taking: Taking, config: Settings, loop: BlockingPortal) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -20,6 +21,7 @@ from services.contract.lines import (
     Line,
     MetricsLine,
     PhaseLine,
+    Validation,
     WarningLine,
 )
 from services.contract.progress import Progress, Trial
@@ -36,6 +38,8 @@ from workers.child import Child, TrainerSilent
 from workers.outcome import Outcome, os_failure
 
 log = logging.getLogger(__name__)
+
+MOST_VALIDATIONS = 100_000  # of a job that its series keeps
 
 
 class Relay:
@@ -119,10 +123,16 @@ class Relay:
         last_step = max((pack.at[-1] for pack in steps), default=0)
         every = self.claim.spec.points_every
         kept = [few for pack in steps if (few := pack.each(every)).at]
-        judged = [one for one in validated if one.epoch % every == 0]
+        judged = self._thinned(validated)
         told = [messages.of_metrics(line, kept, judged, sweep=self._is_sweep)] if kept or judged else []
         latest = Latest(trials=self._trials(line.trials), last_val_step=last_val_step)
         await self.emit(told, list(messages.points(kept, judged)), latest, last_step=last_step)
+
+    def _thinned(self, validated: list[Validation]) -> list[Validation]:
+        """Validations are few, but for very many epochs of very few steps; the last one is always told."""
+        epochs = self.claim.spec.hyperparameters.n_epochs
+        every = ceil(epochs * len(self.claim.spec.trials) / MOST_VALIDATIONS)
+        return [one for one in validated if one.epoch % every == 0 or one.epoch == epochs]
 
     async def _keep(self, line: CheckpointLine) -> None:
         """Store a checkpoint; a full Redis or disk costs the checkpoint, not the training."""

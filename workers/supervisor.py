@@ -72,8 +72,9 @@ class Supervisor:
         """Raises Fenced, RedisError."""
         renewal = asyncio.create_task(self._renew())
         try:
-            await self._child.give(spec)
+            giving = asyncio.create_task(self._child.give(spec))  # it waits until the trainer reads, which may hang
             await self._relay.run(self._child)
+            await giving
             await settle(self._store, self._relay, await self._child.wait(), spec.labels, self._timing)
         finally:
             await end(renewal)

@@ -46,7 +46,13 @@ class WatchfulProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         request = self.cycle
         super().on_response_complete()
-        if self.cycle is request and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self.cycle is not request:  # it had sent the next one already
+            self._has_request()
+            if self.conn.their_state is h11.SEND_BODY:
+                self._wait_for_body(0)
+        else:
             self.waiting[self] = None  # for its next request; how long, uvicorn's keep-alive says
             if self.conn.their_state is h11.SEND_BODY:  # time to see our answer
                 self._set_deadline(self.timing.linger, lingers=True)

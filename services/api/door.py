@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -80,11 +81,12 @@ class SmallRequest(Request):
 
 async def _pass_over(request: Request) -> None:
     """A small body ends before our answer, as clients like it; of a large one they see the answer while they send."""
-    size = 0
-    with suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            if (size := size + len(chunk)) > BODY_CAP:
-                return
+    size, timing = 0, request.app.state.settings.timing
+    with suppress(ClientDisconnect, TimeoutError):
+        async with asyncio.timeout(timing.pace):
+            async for chunk in request.stream():
+                if (size := size + len(chunk)) > BODY_CAP:
+                    return
 
 
 async def _caller(request: Request) -> auth.Caller:
@@ -112,11 +114,11 @@ def _right_of(request: Request) -> Right:
 
 
 def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidRequest(f"{name[:64]}: it stands twice", param=name[:64])
-    return dict(pairs)
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidRequest(f"{name[:64]}: it stands twice", param=name[:64])
+    return named
 
 
 def _too_large() -> TooLarge:

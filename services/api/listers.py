@@ -40,6 +40,7 @@ class Listers:
 
     async def _ask(self, path: Path) -> Listed:
         """Whatever goes wrong with a lister ends it; the next archive gets another."""
+        self._idle = [lister for lister in self._idle if lister.returncode is None]
         lister = self._idle.pop() if self._idle else await self._started()
         assert lister.stdin is not None
         assert lister.stdout is not None
@@ -50,7 +51,7 @@ class Listers:
         except TimeoutError:
             raise InvalidArchive(f"the archive could not be listed within {self._timing.listing:g} s") from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise InvalidArchive("the archive could not be listed: it takes more memory than it may") from None
+            raise InvalidArchive("the archive could not be listed: the process that read it ended") from None
         else:
             self._idle.append(lister)
             return Listed.model_validate_json(line)

@@ -3,7 +3,7 @@
 from math import ceil
 from typing import Any
 
-from services.contract.asked import DEFAULT_SPLIT, CreateJob
+from services.contract.asked import DEFAULT_SPLIT, CreateJob, without_nulls
 from services.contract.errors import InvalidRequest
 from services.contract.file import Contents, Split
 from services.contract.recipe import CheckpointPlan, Recipe
@@ -49,7 +49,7 @@ def resolve(
         limits=asked.limits,
         suffix=asked.suffix,
         metadata=asked.metadata,
-        asked=body,
+        asked=without_nulls(body),
         points_every=ceil(points / MAX_POINTS),
     )
     return spec, _warning(num_labels, labels, spec.points_every)

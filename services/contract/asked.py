@@ -12,6 +12,7 @@ BaseNetwork = Literal["resnet18"]
 FileId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 DEFAULT_SPLIT = 0.2
+NAME = 32  # characters of the longest field's name: a null under a longer one is no field's
 OPENAI_ONLY = frozenset({"integrations"})  # of OpenAI's body: may be null here
 
 
@@ -25,7 +26,7 @@ def without_nulls(body: dict[str, Any]) -> dict[str, Any]:
 def _within(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {name: _within(inner) for name, inner in value.items() if inner is not None}
+    return {name: _within(inner) for name, inner in value.items() if inner is not None or len(name) > NAME}
 
 
 class Limits(Strict):

@@ -1,7 +1,7 @@
 """Files: their records in Redis, and where their bytes lie."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -116,36 +116,42 @@ class Files:
         """Of all uploads, each counted once for each record that it has."""
         return int(await self._redis.get(keys.stored(tenant)) or 0)
 
-    async def all(self, tenant: str) -> AsyncIterator[FileRecord]:
-        after, more = None, True
-        while more:
-            records, more = await self.page(tenant, after=after, limit=READ)
-            for record in records:
-                yield record
-                after = record.id
-
     async def forget(self, record: FileRecord) -> None:
-        """Its bytes go with it, unless another of the tenant's files has the same."""
+        """Its bytes go with it, unless another of the tenant's files has the same. In the tenant's turn; may be
+        repeated: what was cut off in between is done then."""
+        others = await self._places_of_others(record)
+        if record.index not in others:
+            hashes = await asyncio.to_thread(self._only_in, record.index, others)
+            if hashes:
+                await self._tell_forgotten(record.tenant, hashes)
+            for place in {record.upload, record.data, record.index}:
+                await asyncio.to_thread(self._blobs.delete, place)
+        if not await self._redis.delete(keys.file(record.id)):
+            return  # someone was faster, and has counted it
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(keys.file(record.id))
             pipe.zrem(keys.files_of(record.tenant), record.id)
             pipe.zrem(keys.EXPIRING, record.id)
             pipe.incrby(keys.stored(record.tenant), -record.bytes)
             await pipe.execute()
-        others = {other.index async for other in self.all(record.tenant)}
-        if record.index in others:
-            return
-        hashes = await asyncio.to_thread(self._only_in, record.index, others)
-        for place in {record.upload, record.data, record.index}:
-            await asyncio.to_thread(self._blobs.delete, place)
-        if hashes:
-            await self._tell_forgotten(record.tenant, hashes)
+
+    async def _places_of_others(self, record: FileRecord) -> set[str]:
+        """Of the tenant's other files' indexes, also of records that cannot be read."""
+        found: set[str] = set()
+        after, more = None, True
+        while more:
+            ids, more = await some_ids(self._redis, keys.files_of(record.tenant), after=after, limit=READ)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for id in ids:
+                    pipe.hget(keys.file(id), "index")
+                places = await pipe.execute()
+            found |= {place.decode() for id, place in zip(ids, places, strict=True) if place and id != record.id}
+            after = ids[-1] if ids else None
+        return found
 
     async def forgotten(self, since: float) -> list[Forgotten]:
         """Pictures that no file has any more, since then, oldest first."""
-        found = await self._redis.zrangebyscore(keys.FORGOTTEN, f"({since}", "+inf", 0, READ)
-        scores = [float(await self._redis.zscore(keys.FORGOTTEN, place.decode()) or since) for place in found]
-        return [Forgotten(place.decode(), at) for place, at in zip(found, scores, strict=True)]
+        found = await self._redis.zrange(keys.FORGOTTEN, 0, -1, withscores=True)
+        return [Forgotten(place.decode(), at) for place, at in found if at > since]
 
     async def sweep_forgotten(self, before: float) -> None:
         """What every worker that was there has seen."""

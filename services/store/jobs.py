@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
+from redis.exceptions import RedisError, ResponseError
+
 from services.contract.ids import is_id
 from services.contract.job import QueuePlace
 from services.contract.quota import UNLIMITED, Quota
@@ -53,13 +55,16 @@ class Jobs:
         try:
             return JobRecord.of_fields(fields)
         except (KeyError, ValueError) as error:
-            await self.set_aside(id, f"Not even its owner or status can be read: {type(error).__name__}: {error}")
+            with suppress(RedisError):  # where it takes no writes, another time
+                await self.set_aside(id, f"Not even its owner or status can be read: {type(error).__name__}: {error}")
             return None
 
-    async def set_aside(self, id: str, why: str) -> None:
-        """It waits in no line and is swept by nobody, until a version that can read it puts it back."""
+    async def set_aside(self, id: str, why: str, tenant: str | None = None) -> None:
+        """It waits in no line and is swept by nobody, until a version that can read it puts it back. `tenant`: in whose
+        line it was found."""
         say_once(f"job {id}", why)
-        await self._scripts("set_aside", [*await self.keys(id), keys.ASIDE], [id, why])
+        owner = await self.tenant(id) if tenant is None else tenant
+        await self._scripts("set_aside", [*keys.of_job(id, owner), keys.ASIDE], [id, why, owner])
 
     async def aside(self) -> dict[str, str]:
         """Why, by job."""
@@ -129,10 +134,11 @@ class Jobs:
         ahead = rank + sum(min(count, rank + 1) for count in counts.values())
         return QueuePlace(position=ahead + 1, ahead=ahead)
 
-    async def line(self, kinds: Sequence[str]) -> AsyncIterator[AsyncIterator[str]]:
-        """Of each tenant with waiting jobs, whose turn it is first: its jobs, by priority, then by time."""
+    async def line(self, kinds: Sequence[str]) -> AsyncIterator[tuple[str, AsyncIterator[str]]]:
+        """Tenants with waiting jobs, whose turn it is first; of each its jobs, by priority, then by time."""
         for name in await self._scripts.persistently(lambda: self._redis.zrange(keys.TURNS, 0, -1)):
-            yield self._line_of(name.decode(), kinds)
+            tenant = name.decode()
+            yield tenant, self._line_of(tenant, kinds)
 
     async def _line_of(self, tenant: str, kinds: Sequence[str]) -> AsyncIterator[str]:
         for start in count(0, READ):
@@ -147,8 +153,14 @@ class Jobs:
 
     async def keys(self, id: str) -> list[str]:
         """Of a job of which only the id is known."""
-        tenant = await self._scripts.persistently(lambda: self._redis.hget(keys.job(id), "tenant"))
-        return keys.of_job(id, tenant.decode(errors="replace") if tenant else "")
+        return keys.of_job(id, await self.tenant(id))
+
+    async def tenant(self, id: str) -> str:
+        """Whose it is; "" where nobody can say."""
+        with suppress(ResponseError):  # something else stands in its place
+            tenant = await self._scripts.persistently(lambda: self._redis.hget(keys.job(id), "tenant"))
+            return tenant.decode(errors="replace") if tenant else ""
+        return ""
 
     async def waiting(self) -> dict[str, int]:
         """How many jobs wait in line, by device kind."""

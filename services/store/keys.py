@@ -58,7 +58,7 @@ def rate(tenant: str, what: str) -> str:
 
 
 TURNS: Final = f"{PREFIX}:jobs:turns"  # zset: tenants with waiting jobs, by claims so far over their weight
-HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant
+HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant; under " turn", who was served last
 RUNNING: Final = f"{PREFIX}:jobs:running"  # zset: job ids by the end of their lease, ms
 ASIDE: Final = f"{PREFIX}:jobs:aside"  # hash: why, by job id, of those that cannot be read. Until they can, or go
 ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s; what the sweep reads

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
+from redis.exceptions import RedisError
 
 from services.contract.errors import JobFailure
 from services.contract.model import Result
@@ -17,6 +18,7 @@ from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store import keys
 from services.store.commands import Redis, Value
+from services.store.connection import is_away
 from services.store.jobs import Jobs
 from services.store.record import Binding, JobRecord
 from services.store.scripts import Answer, Scripts
@@ -93,29 +95,36 @@ class Leases:
 
     async def claim_next(self, worker: WorkerProfile) -> Claim | None:
         """The first job in line that this worker may take, whatever message brought it here."""
-        async for ids in self._jobs.line(("any", worker.kind)):
+        async for tenant, ids in self._jobs.line(("any", worker.kind)):
             async for id in ids:
                 try:
-                    claim = await self.claim(id, worker)
+                    claim = await self.claim(id, worker, tenant=tenant)
                 except TenantWaits:
                     break
+                except RedisError as error:
+                    if is_away(error):
+                        raise
+                    await self._jobs.set_aside(id, f"It cannot be claimed: {error}", tenant)
+                    continue
                 if claim is not None:
                     return claim
         return None
 
-    async def claim(self, id: str, worker: WorkerProfile, *, nonce: str | None = None) -> Claim | None:
+    async def claim(
+        self, id: str, worker: WorkerProfile, *, nonce: str | None = None, tenant: str | None = None
+    ) -> Claim | None:
         """None if another worker was faster, the job has ended, or it waits for another kind of worker. Raises
-        TenantWaits."""
+        TenantWaits. `tenant`: in whose line it was found."""
         nonce = nonce or secrets.token_hex(8)
         record = await self._jobs.get(id)
         if record is not None and record.problem is not None:
-            await self._jobs.set_aside(id, record.problem)
+            await self._jobs.set_aside(id, record.problem, tenant)
             return None
         binding = worker.binding(record).model_dump_json() if record else ""
         sent = time.monotonic()
         lease = _ms(self._timing.lease)
-        args: list[Value] = [nonce, worker.id, worker.device, worker.kind, binding, lease, id]
-        answer, rest = await self._scripts("claim", keys.of_job(id, record.tenant if record else ""), args)
+        args: list[Value] = [nonce, worker.id, worker.device, worker.kind, binding, lease, id, tenant or ""]
+        answer, rest = await self._scripts("claim", keys.of_job(id, record.tenant if record else tenant or ""), args)
         if answer is Answer.WAITS:
             raise TenantWaits
         if answer is not Answer.OK:

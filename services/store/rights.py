@@ -87,7 +87,9 @@ async def _refused(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[st
                 refused.append(f"{name} {rest[0]}" if name in ("CLIENT", "SCRIPT") else name)
             except ResponseError:
                 pass  # of a server that takes no writes just now: not a matter of rights
+    except BaseException:
+        await connection.disconnect()  # answers may still come on it
+        raise
     finally:
-        await connection.disconnect()  # whatever was left on it
         await pool.release(connection)
     return refused

@@ -4,12 +4,14 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+import redis
 
 from services.reaper import Reaper
 from services.settings import Settings
@@ -91,6 +93,15 @@ def test_a_file_is_deleted_with_its_bytes_once_no_job_needs_it(settings: Setting
         client.files.delete(twin)
         assert lying(own) == []
         assert client.fine_tuning.jobs.retrieve(job.id).training_file == file
+
+
+def test_a_file_that_is_deleted_by_many_at_once_is_counted_once(api: httpx.Client, redis_url: str) -> None:
+    upload = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a.zip", zipped(shapes(2)))}}
+    files = [api.post("/v1/files", **upload).json() for _ in range(2)]  # type: ignore[arg-type]
+    with ThreadPoolExecutor() as many:
+        list(many.map(lambda _: api.delete(f"/v1/files/{files[0]['id']}"), range(8)))
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.get("headway:files:stored:local") == str(files[1]["bytes"]).encode()
 
 
 def lying(settings: Settings) -> list[Path]:

@@ -116,6 +116,24 @@ def test_a_body_that_drips_is_cut(guarded: tuple[httpx.Client, str], path: str, 
         assert end_of(connection) < 8
 
 
+def test_a_body_that_drips_behind_another_request_is_cut_too(guarded: tuple[httpx.Client, str]) -> None:
+    client, _ = guarded
+    post = f"POST {JOBS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n{{"
+    with closing(connected(client)) as connection:
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n{post}".encode())
+        assert b"200 OK" in connection.recv(4096)
+        assert end_of(connection) < 8
+
+
+def test_a_body_with_very_many_names_is_read_at_once(guarded: tuple[httpx.Client, str]) -> None:
+    client, key = guarded
+    body = "{" + ",".join(f'"n{number}": 1' for number in range(60_000)) + "}"
+    began = time.monotonic()
+    answer = client.post(JOBS, content=body, headers=JSON | {"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 422
+    assert time.monotonic() - began < 20
+
+
 def test_an_upload_that_comes_slowly_but_comes_is_taken(guarded: tuple[httpx.Client, str]) -> None:
     """Over more than a window of its pace."""
     client, key = guarded

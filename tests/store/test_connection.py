@@ -23,6 +23,8 @@ from services.store.connection import (
     refusal_to_connect,
     refusal_to_use,
 )
+from services.store.rights import COMMANDS
+from services.store.scripts import FOLDER
 from tests.conftest import free_port, running_valkey
 
 pytestmark = pytest.mark.anyio
@@ -181,3 +183,10 @@ def test_a_redis_that_takes_nothing_for_now_is_away_and_the_client_may_try_again
 def test_an_option_that_redis_py_does_not_know_is_named() -> None:
     assert "option colour is not known" in (refusal_to_connect("redis://localhost/0?colour=red") or "")
     assert refusal_to_connect("redis://localhost?db=3&socket_keepalive=yes") is None
+
+
+def test_every_command_that_a_script_calls_is_asked_for() -> None:
+    scripts = (path.read_text() for path in FOLDER.rglob("*.lua"))
+    called = {name for script in scripts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", script)}
+    assert len(called) > 20
+    assert called <= {name for name, *_ in COMMANDS}

@@ -66,6 +66,21 @@ async def test_a_record_that_cannot_be_read_is_set_aside_and_the_line_the_list_a
     assert await store.jobs.get(good) is None
 
 
+@pytest.mark.parametrize("spoiled", [{"queued_at": "never"}, {"attempts": "7"}, {"checkpoint": "x"}, None])
+async def test_a_record_over_which_a_script_stumbles_keeps_nobody_waiting(
+    store: Store, spoiled: dict[str, str] | None
+) -> None:
+    bad, good = await created(store, priority=9), await created(store)
+    if spoiled is None:
+        await store.redis.delete(keys.job(bad))
+        await raw(store).lpush(keys.job(bad), "no hash")
+    else:
+        await spoil(store, bad, spoiled)
+    claims = [await store.leases.claim_next(profile(f"w{number}")) for number in range(2)]
+    assert good in [claim.job for claim in claims if claim]
+    assert await store.jobs.waiting() == {"any": 0, "cuda": 0, "mps": 0, "cpu": 0}
+
+
 async def test_a_job_that_was_set_aside_can_be_seen_and_cancelled(store: Store) -> None:
     bad = await created(store)
     await spoil(store, bad, SPOILS["a field of another version"])

@@ -81,7 +81,7 @@ async def test_a_lost_job_is_said_at_once_and_one_that_ends_so_leaves_no_half_ma
 
 def trusting(reaper: Reaper) -> Reaper:
     """One whose clock has run steadily."""
-    reaper.steady = Steady(Timing(clock_steady=0.0))
+    reaper.steady, reaper.own_steady = Steady(Timing(clock_steady=0.0)), Steady(Timing(clock_steady=0.0))
     return reaper
 
 

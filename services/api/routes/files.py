@@ -94,7 +94,7 @@ async def delete(record: OwnFile, store: TheStore) -> FileDeleted:
     if job := await store.jobs.needing(record.tenant, record.id):
         raise FileNeeded(f"The job {job} needs this file: cancel it, or wait until it has ended.", job=job)
     async with store.turns.held(keys.files_turn(record.tenant)):
-        await store.files.forget(record)
+        await store.files.forget(record)  # counted once, whoever else deletes it now
     return FileDeleted(id=record.id)
 
 

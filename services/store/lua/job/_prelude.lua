@@ -84,21 +84,27 @@ local function status_data(record)
   return {status = record.status}
 end
 
+local SERVED = ' turn'  -- in HELD, which no tenant can be called: the turn of the tenant that was served last
+
+local function text6(number)
+  return string.format('%.6f', number)
+end
+
 local function waiting_of_tenant()
   local count = 0
   for _, queue in pairs(OWN) do count = count + redis.call('ZCARD', queue) end
   return count
 end
 
--- Highest priority first, then by queue time, which a job keeps. A tenant that had none waiting comes in where the
--- others stand: what it did not use is not saved up.
+-- Highest priority first, then by queue time, which a job keeps. A tenant that had none waiting comes in one turn after
+-- the tenant that was served last: what it did not use is not saved up, and who comes again and again overtakes nobody.
 local function enqueue(record)
   local score = (9 - tonumber(record.priority)) * 1e13 + tonumber(record.queued_at)
   redis.call('ZADD', QUEUED[record.kind], text(score), record.id)
   redis.call('ZADD', OWN[record.kind], text(score), record.id)
   if not redis.call('ZSCORE', TURNS, record.tenant) then
-    local first = redis.call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', TURNS, first[2] or 0, record.tenant)
+    local served = tonumber(redis.call('HGET', HELD, SERVED) or 0)
+    redis.call('ZADD', TURNS, text6(served + 1 / (tonumber(record.weight) or 1)), record.tenant)
   end
 end
 
