@@ -14,7 +14,6 @@ from services.contract.errors import BadRequest
 class Download(FileResponse):
     def __init__(self, path: Path, filename: str) -> None:
         super().__init__(path, filename=filename, media_type="application/octet-stream", stat_result=path.stat())
-        self.set_stat_headers(path.stat())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = [tag.strip().removeprefix("W/") for tag in Headers(scope=scope).get("if-none-match", "").split(",")]

@@ -13,7 +13,7 @@ from services.datasets.index import read_index
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis
-from services.store.reading import read_hash, read_hashes, say_once, some_ids
+from services.store.reading import fields_of_all, read_hash, read_hashes, say_once, some_ids
 from services.store.scripts import Scripts
 
 
@@ -136,17 +136,8 @@ class Files:
 
     async def _places_of_others(self, record: FileRecord) -> set[str]:
         """Of the tenant's other files' indexes, also of records that cannot be read."""
-        found: set[str] = set()
-        after, more = None, True
-        while more:
-            ids, more = await some_ids(self._redis, keys.files_of(record.tenant), after=after, limit=READ)
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for id in ids:
-                    pipe.hget(keys.file(id), "index")
-                places = await pipe.execute()
-            found |= {place.decode() for id, place in zip(ids, places, strict=True) if place and id != record.id}
-            after = ids[-1] if ids else None
-        return found
+        files = fields_of_all(self._redis, keys.files_of(record.tenant), keys.file, ["index"], at_once=READ)
+        return {place.decode() async for id, (place,) in files if place and id != record.id}
 
     async def forgotten(self, since: float) -> list[Forgotten]:
         """Pictures that no file has any more, since then, oldest first."""

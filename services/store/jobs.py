@@ -16,7 +16,7 @@ from services.contract.spec import JobSpec
 from services.contract.transitions import ENDED, Action, Status
 from services.store import keys
 from services.store.commands import Redis, Value
-from services.store.reading import read_hash, say_once, some_ids
+from services.store.reading import fields_of_all, read_hash, say_once, some_ids
 from services.store.record import JobRecord
 from services.store.scripts import Answer, Scripts
 
@@ -99,17 +99,10 @@ class Jobs:
 
     async def needing(self, tenant: str, file: str) -> str | None:
         """A job of the tenant that has not ended and trains on the file."""
-        after, more = None, True
-        while more:
-            ids, more = await some_ids(self._redis, keys.jobs_of(tenant), after=after, limit=5 * READ)
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for id in ids:
-                    pipe.hmget(keys.job(id), ["status", "spec"])
-                found = await pipe.execute()
-            for id, (status, spec) in zip(ids, found, strict=True):
-                if status and status.decode() not in ENDED and file.encode() in (spec or b""):
-                    return id
-            after = ids[-1] if ids else None
+        jobs = fields_of_all(self._redis, keys.jobs_of(tenant), keys.job, ["status", "spec"], at_once=5 * READ)
+        async for id, (status, spec) in jobs:
+            if status and status.decode() not in ENDED and file.encode() in (spec or b""):
+                return id
         return None
 
     async def request(self, id: str, action: Action) -> Requested | None:

@@ -2,7 +2,7 @@
 version wrote."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeVar
 
@@ -40,6 +40,22 @@ async def some_ids(
     else:
         ids = await redis.zrevrangebylex(key, start, "-", 0, limit + 1)
     return [id.decode() for id in ids[:limit]], len(ids) > limit
+
+
+async def fields_of_all(
+    redis: Redis, ids_key: str, hash_key: Callable[[str], str], fields: list[str], *, at_once: int
+) -> AsyncIterator[tuple[str, list[bytes | None]]]:
+    """Of every record that a list of ids names, newest first: its id and these fields, None where it lacks one."""
+    after, more = None, True
+    while more:
+        ids, more = await some_ids(redis, ids_key, after=after, limit=at_once)
+        async with redis.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.hmget(hash_key(id), fields)
+            found = await pipe.execute()
+        for id, values in zip(ids, found, strict=True):
+            yield id, values
+        after = ids[-1] if ids else None
 
 
 def _decoded(flat: Mapping[bytes, bytes]) -> dict[str, str]:
