@@ -10,19 +10,22 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.contract.addresses import (
     LOOPBACK_NAMES,
+    checked_folder_url,
     checked_key,
     checked_origin,
     checked_redis_url,
     checked_service_url,
+    checked_url_path,
     is_loopback,
     name_of,
+    with_password,
 )
 from services.contract.fleet import Pool, pools_of
 from services.contract.quota import Quota
@@ -58,6 +61,7 @@ class Settings(BaseSettings):
         "is refused; `headway up` starts an embedded store if empty",
     )
     redis_password: str | None = Field(None, description="of that Redis, where it does not stand in the URL")
+    redis_password_file: Path | None = Field(None, description="a file that holds it, where it is set nowhere else")
     redis_durable: Literal["check", "trusted"] = Field(
         "check", description="`trusted` where a provider persists in a way that INFO does not show"
     )
@@ -116,9 +120,7 @@ class Settings(BaseSettings):
     @field_validator("files")
     @classmethod
     def _files_are_local(cls, files: str) -> str:
-        if files and not files.startswith("file:///"):
-            raise ValueError(f"{files!r} is not supported: give a local folder as file:///absolute/path")
-        return files
+        return checked_folder_url(files) if files else files
 
     @field_validator("redis_url", "redis_password", "api_key", "url", mode="before")
     @classmethod
@@ -130,7 +132,7 @@ class Settings(BaseSettings):
     def _levels_in_any_case(cls, level: Any) -> Any:
         return level.upper() if isinstance(level, str) else level
 
-    @field_validator("data_dir", "cache_dir", "api_keys_file", "alive_file")
+    @field_validator("data_dir", "cache_dir", "api_keys_file", "alive_file", "redis_password_file")
     @classmethod
     def _home_is_known(cls, path: Path | None) -> Path | None:
         return path and path.expanduser()
@@ -165,9 +167,7 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _root_path_is_a_path(cls, path: str) -> str:
-        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", path):
-            raise ValueError(f"{path!r} is no path: give it as /headway")
-        return path.rstrip("/")
+        return checked_url_path(path) if path else path
 
     @field_validator("autoscale")
     @classmethod
@@ -202,12 +202,15 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        url = self.redis_url or "redis://127.0.0.1:6379/0"
-        if self.redis_password is None or urlsplit(url).password or "://" not in url:
-            return url
-        scheme, _, rest = url.partition("://")
-        user, at, host = rest.rpartition("@")
-        return f"{scheme}://{user if at else ''}:{quote(self.redis_password, safe='')}@{host}"
+        password = self.redis_password or self._in_file(self.redis_password_file)
+        return with_password(self.redis_url or "redis://127.0.0.1:6379/0", password)
+
+    @staticmethod
+    def _in_file(path: Path | None) -> str | None:
+        try:
+            return path.read_text().strip("\r\n") if path else None
+        except OSError as error:
+            raise SystemExit(f"HEADWAY_REDIS_PASSWORD_FILE: {path} cannot be read ({error.strerror}).") from None
 
     @property
     def timing(self) -> Timing:

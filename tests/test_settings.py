@@ -26,6 +26,17 @@ def test_the_password_goes_into_the_url_that_has_none(url: str, password: str | 
     assert Settings(redis_url=url, redis_password=password).store_url == wanted
 
 
+def test_the_password_may_lie_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "redis"
+    file.write_text("a/b=\n")
+    given: dict[str, Any] = {"redis_url": "redis://redis:6379/0", "redis_password_file": file}
+    assert Settings(**given).store_url == "redis://:a%2Fb%3D@redis:6379/0"
+    assert Settings(**given, redis_password="own").store_url == "redis://:own@redis:6379/0"
+    file.unlink()
+    with pytest.raises(SystemExit, match="HEADWAY_REDIS_PASSWORD_FILE"):
+        _ = Settings(**given).store_url
+
+
 def test_pools_are_read_in_order() -> None:
     pools = Settings(autoscale="cuda=0-1, cpu=1-16").pools
     assert pools == [Pool(kind="cuda", min=0, max=1), Pool(kind="cpu", min=1, max=16)]

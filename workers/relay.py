@@ -29,7 +29,7 @@ from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store.connection import is_away
 from services.store.events import Batch, Point
-from services.store.leases import Claim, Fenced
+from services.store.leases import Claim, Fenced, TenantWaits
 from services.store.record import Latest
 from services.store.store import Store
 from services.store.totals import Count
@@ -142,9 +142,8 @@ class Relay:
         events: list[NewEvent] = []
         try:
             await self._store.checkpoints.put(self.claim, line, content, int(time.time()))
-        except (OutOfMemoryError, OSError) as error:
-            full = "Redis" if isinstance(error, OutOfMemoryError) else "The file store"
-            message = f"{full} is full: checkpoint {line.number} (step {line.metrics.step}) was not kept."
+        except (OutOfMemoryError, OSError, TenantWaits) as error:
+            message = f"{_full(error)}: checkpoint {line.number} (step {line.metrics.step}) was not kept."
             events = [messages.event("warn", message)]
         await self.emit(events, latest=Latest(metrics=line.metrics, best=line.metrics if line.best else None))
 
@@ -155,3 +154,9 @@ class Relay:
     def _trials(self, trials: list[Trial]) -> list[Trial] | None:
         """A job that is no sweep has none in its record."""
         return trials if trials and self._is_sweep else None
+
+
+def _full(error: Exception) -> str:
+    if isinstance(error, TenantWaits):
+        return "Your jobs' checkpoints have as many bytes as they may (delete ended jobs)"
+    return "Redis is full" if isinstance(error, OutOfMemoryError) else "The file store is full"

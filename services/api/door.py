@@ -110,7 +110,8 @@ def _right_of(request: Request) -> Right:
     """Which a request needs."""
     if request.method in ("GET", "HEAD") or request.url.path.endswith("/stream_tokens"):
         return Right.READ
-    return Right.OPERATE if request.url.path.endswith("/drain") else Right.SUBMIT
+    operates = request.url.path.endswith("/drain") or request.url.path.startswith("/v1/tenants/")
+    return Right.OPERATE if operates else Right.SUBMIT
 
 
 def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -35,6 +36,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.settings = config
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
     app.state.closing = asyncio.Event()
+    app.state.uploads_under_way = Counter()  # by tenant
     app.include_router(files.uploads)
     app.include_router(events.tokens)
     for routes in (files, jobs, events, models, fleet, health, metrics):

@@ -1,7 +1,11 @@
 """What a tenant may do and have, looked at before it does, or has, more."""
 
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from services.api.auth import Caller
-from services.contract.errors import InvalidRequest, QuotaExceeded
+from services.contract.errors import InvalidRequest, QuotaExceeded, RateLimited
 from services.store.store import Store
 
 
@@ -10,6 +14,19 @@ async def may_submit(caller: Caller, priority: int, store: Store) -> None:
     if priority > caller.quota.max_priority:
         raise InvalidRequest(f"priority: yours is {caller.quota.max_priority} at most", param="priority")
     await store.rates.spend(caller.tenant, "submissions", caller.quota.submissions_per_minute)
+
+
+@asynccontextmanager
+async def uploading(caller: Caller, under_way: Counter[str]) -> AsyncIterator[None]:
+    """While an upload is under way. Raises RateLimited."""
+    most = caller.quota.uploads_at_once
+    if most and under_way[caller.tenant] >= most:
+        raise RateLimited(f"{most} of your uploads are under way, as many as may.", retry_after=1)
+    under_way[caller.tenant] += 1
+    try:
+        yield
+    finally:
+        under_way[caller.tenant] -= 1
 
 
 async def may_upload(caller: Caller, declared: int, store: Store) -> None:

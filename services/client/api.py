@@ -64,6 +64,10 @@ class Headway:
     def cancel(self, id: str) -> dict[str, Any]:
         return self._json(self._http.post(f"/v1/fine_tuning/jobs/{id}/cancel"))
 
+    def forget(self, tenant: str) -> dict[str, Any]:
+        """One pass; jobs that are still being stopped need another."""
+        return self._json(self._http.delete(f"/v1/tenants/{tenant}", timeout=None))
+
     def workers(self) -> list[dict[str, Any]]:
         return list(self._json(self._http.get("/v1/workers"))["data"])
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -112,6 +113,25 @@ def cancel(job: str, url: Url = None, api_key: ApiKey = None) -> None:
     """Stop a job for good."""
     with _service(url, api_key) as api:
         console.print(shown(api.cancel(job)["status_reason"]["message"]), highlight=False, markup=False)
+
+
+@app.command()
+def forget(
+    tenant: Annotated[str, typer.Option(help="whose jobs, models and files go; where no keys are set, local")],
+    yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete all that a tenant has (a key needs the right to operate). Revoke its keys first."""
+    if not yes:
+        typer.confirm(f"All jobs, models and files of {tenant} will be deleted, for good. Go on?", abort=True)
+    jobs = 0
+    with _service(url, api_key) as api, console.status("stopping its jobs"):
+        while (gone := api.forget(tenant))["stopping"]:
+            jobs += gone["jobs"]
+            time.sleep(api.timing.client_pause)
+    jobs += gone["jobs"]
+    console.print(f"{jobs} jobs and {gone['files']} files of {tenant} are gone.", highlight=False)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 REDIS_URL = "give redis://host:6379/0, rediss://… (TLS) or unix:///path"
@@ -28,11 +28,34 @@ def checked_redis_url(url: str) -> str:
     return url
 
 
+def with_password(url: str, password: str | None) -> str:
+    """Of Redis: the password goes where the URL has none."""
+    scheme, found, rest = url.partition("://")
+    if not password or not found or urlsplit(url).password:
+        return url
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user if at else ''}:{quote(password, safe='')}@{host}"
+
+
 def checked_service_url(url: str) -> str:
     """Raises ValueError with a sentence."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} has no scheme: give it as http://{url or '127.0.0.1:8000'} or https://…")
     return url.rstrip("/")
+
+
+def checked_folder_url(url: str) -> str:
+    """Raises ValueError with a sentence."""
+    if not url.startswith("file:///"):
+        raise ValueError(f"{url!r} is not supported: give a local folder as file:///absolute/path")
+    return url
+
+
+def checked_url_path(path: str) -> str:
+    """Raises ValueError with a sentence."""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", path):
+        raise ValueError(f"{path!r} is no path: give it as /headway")
+    return path.rstrip("/")
 
 
 def checked_key(key: str) -> str:

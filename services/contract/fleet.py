@@ -8,6 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.contract.preflight import DeviceReport
 
 
+class ForgottenTenant(BaseModel):
+    """What went, of a tenant that leaves."""
+
+    object: Literal["tenant.deleted"] = "tenant.deleted"
+    tenant: str
+    jobs: int
+    files: int
+    stopping: int = Field(description="jobs whose trainer is still being stopped: ask again")
+
+
 class Consumer(BaseModel):
     """A worker's reader of hints, which only hasten: without it, the worker looks at the line itself."""
 

@@ -13,7 +13,7 @@ from services.contract.progress import CheckpointMetrics
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis, Value
-from services.store.leases import Claim, Fenced, write
+from services.store.leases import Claim, Fenced, TenantWaits, write
 from services.store.reading import readable
 from services.store.scripts import Scripts
 
@@ -39,7 +39,10 @@ class Checkpoints:
     blobs: Blobs
 
     async def put(self, claim: Claim, line: CheckpointLine, content: bytes, created_at: int) -> None:
-        """Store one, drop what `keep` no longer covers. May be repeated. Raises Fenced, OutOfMemoryError."""
+        """Store one, drop what `keep` no longer covers. May be repeated.
+
+        Raises Fenced, TenantWaits, OutOfMemoryError.
+        """
         place = None
         if len(content) > INLINE:
             place = places.checkpoint(claim.tenant, claim.job, claim.fence, line.number)
@@ -55,12 +58,13 @@ class Checkpoints:
         )
         surplus = self._surplus([*await self.all(claim.job), known], keep=claim.spec.checkpoints.keep)
         more_keys = [keys.checkpoints(claim.job), keys.checkpoint(claim.job, line.number)]
+        more_keys += [keys.checkpoints_stored(claim.tenant)]
         more_keys += [keys.checkpoint(claim.job, old.number) for old in surplus]
         args: list[Value] = [line.number, line.metrics.step, known.model_dump_json(), b"" if place else content]
-        args += [old.number for old in surplus]
+        args += [len(content), sum(old.bytes for old in surplus), *(old.number for old in surplus)]
         try:
             await write(self.scripts, "checkpoint", claim, args, more_keys=more_keys)
-        except (Fenced, OutOfMemoryError):
+        except (Fenced, TenantWaits, OutOfMemoryError):
             # Unless a first try was taken and its answer lost: then the index names it.
             if place and all(known.stored_at != place for known in await self.all(claim.job)):
                 await asyncio.to_thread(self.blobs.delete, place)

@@ -43,7 +43,7 @@ class Jobs:
         be repeated with the same id."""
         kind = "any" if spec.device == "auto" else spec.device
         args: list[Value] = [id, tenant, kind, spec.priority, spec.model_dump_json(), warning or ""]
-        args += [quota.queued_jobs, quota.running_jobs, quota.weight]
+        args += [quota.queued_jobs, quota.running_jobs, quota.weight, quota.checkpoint_bytes]
         answer, _ = await self._scripts("create", [*keys.of_job(id, tenant), keys.jobs_of(tenant)], args)
         return answer is Answer.OK
 
@@ -168,20 +168,14 @@ class Jobs:
     async def ended_before(self, seconds: float) -> list[str]:
         return [id.decode() for id in await self._redis.zrangebyscore(keys.ENDED, "-inf", f"({seconds}", 0, 100)]
 
-    async def forget(self, id: str, tenant: str) -> None:
-        """Remove an ended job with all that it left in Redis."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(keys.job(id), keys.events(id), keys.series(id), keys.checkpoints(id))
-            async for name in self._checkpoint_keys(id):
-                pipe.delete(name)
-            pipe.zrem(keys.ENDED, id)
-            pipe.hdel(keys.ASIDE, id)
-            pipe.zrem(keys.jobs_of(tenant), id)
-            await pipe.execute()
-
-    async def _checkpoint_keys(self, id: str) -> AsyncIterator[str]:
-        for _, number in await self._redis.zrange(keys.checkpoints(id), 0, -1, withscores=True):
-            yield keys.checkpoint(id, int(number))
+    async def forget(self, id: str, tenant: str) -> bool:
+        """Remove a job with all that it left in Redis; False where a worker owns it."""
+        numbers = await self._redis.zrange(keys.checkpoints(id), 0, -1, withscores=True)
+        bytes_of_each = [keys.checkpoint(id, int(number)) for _, number in numbers]
+        shared = [keys.jobs_of(tenant), keys.ASIDE, keys.checkpoints_stored(tenant)]
+        names = [*keys.of_job(id, tenant), *shared, keys.series(id), keys.checkpoints(id), *bytes_of_each]
+        answer, _ = await self._scripts("forget", names, [id, tenant])
+        return answer is Answer.OK
 
 
 def _has(known: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

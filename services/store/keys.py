@@ -52,6 +52,11 @@ def stored(tenant: str) -> str:
     return f"{PREFIX}:files:stored:{tenant}"
 
 
+def checkpoints_stored(tenant: str) -> str:
+    """string: bytes of a tenant's checkpoints. Forever."""
+    return f"{PREFIX}:checkpoints:stored:{tenant}"
+
+
 def rate(tenant: str, what: str) -> str:
     """string: how often a tenant did it within this minute. A minute."""
     return f"{PREFIX}:rate:{what}:{tenant}"

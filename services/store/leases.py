@@ -26,7 +26,7 @@ from services.store.workers import Drain
 
 
 class TenantWaits(Exception):
-    """It has as many jobs running as it may."""
+    """It has as many jobs running, or as many bytes of checkpoints, as it may."""
 
 
 class Fenced(Exception):
@@ -188,10 +188,12 @@ async def write(
     more_keys: Sequence[str] = (),
     patience: float | None = None,
 ) -> list[bytes]:
-    """A write in the name of an attempt. Raises Fenced where the title no longer holds."""
+    """A write in the name of an attempt. Raises Fenced where the title no longer holds, TenantWaits."""
     answer, rest = await scripts(
         name, [*keys.of_job(claim.job, claim.tenant), *more_keys], [*claim.title, *args], patience=patience
     )
+    if answer is Answer.WAITS:
+        raise TenantWaits
     if answer is not Answer.OK:
         raise Fenced(f"{claim.job} attempt {claim.attempt}: {name} answered {answer}")
     return rest

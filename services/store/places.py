@@ -63,6 +63,11 @@ def checkpoint(tenant: str, job: str, fence: int, number: int) -> str:
     return f"{checkpoints(tenant, job)}/{fence}-{number}"
 
 
+def of_tenant(tenant: str) -> list[str]:
+    """The folders that go with a tenant; what it had forgotten, its workers still read."""
+    return [f"{tenant}/{folder}" for folder in ("files", "models", "checkpoints", INCOMING)]
+
+
 def of_job(tenant: str, job: str) -> list[str]:
     """The folders that go with a job."""
     assert is_id(job, "ftjob")

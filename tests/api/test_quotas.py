@@ -1,8 +1,10 @@
 """What a key gives the right to, and what a tenant may have and do."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,14 @@ from tests.api.conftest import problem
 from tests.conftest import free_port, running_api
 from tests.drawing import shapes, zipped
 from tests.jobs import JOBS
+from tests.waiting import wait_until
 
 Upload = Callable[..., httpx.Response]
 ARCHIVE = zipped(shapes(2))
+FORM = (
+    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n' + ARCHIVE + b"\r\n--b--\r\n"
+)
 
 
 @pytest.fixture
@@ -98,6 +105,47 @@ def test_a_tenant_stores_as_much_as_it_may(api: httpx.Client, keys: Path, upload
     assert str(len(ARCHIVE)) in problem(refused, 429)["detail"]
     assert api.delete(f"/v1/files/{first}", headers=ann).status_code == 200
     assert upload(api, ARCHIVE, headers=ann).status_code == 200
+
+
+def test_a_tenant_has_so_many_uploads_under_way(api: httpx.Client, keys: Path, upload: Upload) -> None:
+    ann, bob = bearer(keys, quota=Quota(uploads_at_once=1)), bearer(keys, "bob")
+    sending, goes_on = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield FORM.partition(b"PK")[0]
+        sending.set()
+        goes_on.wait(20)
+        yield FORM[len(FORM.partition(b"PK")[0]) :]
+
+    headers = ann | {"Content-Type": "multipart/form-data; boundary=b"}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, f"{api.base_url}/v1/files", content=slowly(), headers=headers, timeout=30)
+        assert sending.wait(20)
+        wait_until(lambda: upload(api, ARCHIVE, headers=ann).is_error)  # the first has come that far
+        assert problem(upload(api, ARCHIVE, headers=ann), 429)["code"] == "rate_limited"
+        assert upload(api, ARCHIVE, headers=bob).status_code == 200
+        goes_on.set()
+        assert first.result().status_code == 200
+    assert upload(api, ARCHIVE, headers=ann).status_code == 200
+
+
+def test_a_tenant_that_leaves_takes_all_it_has_with_it(
+    settings: Settings, api: httpx.Client, keys: Path, upload: Upload
+) -> None:
+    ann, bob, operator = bearer(keys), bearer(keys, "bob"), bearer(keys, "ops", rights={Right.OPERATE})
+    jobs = [submitted(api, upload, ann).json()["id"] for _ in range(2)]
+    kept = submitted(api, upload, bob).json()["id"]
+    problem(api.delete("/v1/tenants/ann", headers=ann), 403)
+    problem(api.delete("/v1/tenants/a*", headers=operator), 422)
+    gone = api.delete("/v1/tenants/ann", headers=operator).json()
+    assert gone == {"object": "tenant.deleted", "tenant": "ann", "jobs": 2, "files": 2, "stopping": 0}
+    assert api.get(JOBS, headers=ann).json()["data"] == api.get("/v1/files", headers=ann).json()["data"] == []
+    problem(api.get(f"{JOBS}/{jobs[0]}", headers=ann), 404)
+    assert [path for path in (settings.files_dir / "ann").rglob("*") if path.is_file()] == [
+        *(settings.files_dir / "ann" / "forgotten").iterdir()
+    ]
+    assert api.get(f"{JOBS}/{kept}", headers=bob).json()["status"] == "queued"
+    assert len(api.get("/v1/files", headers=bob).json()["data"]) == 1
 
 
 def test_a_priority_above_the_tenants_is_refused(api: httpx.Client, keys: Path, upload: Upload) -> None:

@@ -34,7 +34,7 @@ class Project:
         self.settings = {
             "HEADWAY_PORT": str(self.port),
             "HEADWAY_WEIGHTS": "random:0",
-            "HEADWAY_REDIS_PASSWORD": 'one "with/ everything@:',
+            "PROMETHEUS_IMAGE": "prom/prometheus:latest",  # whichever is here
             "HEADWAY_AUTOSCALE": "cpu=0-3",
             **cooldown(3600),  # it drains nobody that a test has use for
             "HEADWAY_SPARE_MEMORY": "0",  # a memory limit must hit the trainer, and seconds are few here

@@ -41,7 +41,11 @@ def test_a_native_worker_joins_the_stack_as_on_a_mac(tmp_path: Path, upload: Upl
     files, redis_port = tmp_path / "files", "16379"
     files.mkdir()
     files.chmod(0o777)  # the container's user is another
-    settings = {"HEADWAY_FILES_DIR": str(files), "HEADWAY_REDIS_PORT": redis_port}
+    settings = {
+        "HEADWAY_FILES_DIR": str(files),
+        "HEADWAY_REDIS_PORT": redis_port,
+        "HEADWAY_REDIS_PASSWORD": 'one "with/ everything@:',  # the other projects' are generated
+    }
     with Project.up("headway-mac", MAC, settings=settings) as project:
         environment = os.environ | {
             "HEADWAY_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",

@@ -13,12 +13,13 @@ from services.contract.events import NewEvent
 from services.contract.ids import new_id
 from services.contract.lines import CheckpointLine
 from services.contract.progress import CheckpointMetrics
+from services.contract.quota import Quota
 from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
 from services.store import keys
 from services.store.events import Batch, Point
 from services.store.jobs import Requested
-from services.store.leases import Claim, Fenced, WorkerProfile
+from services.store.leases import Claim, Fenced, TenantWaits, WorkerProfile
 from services.store.record import JobRecord, Latest
 from services.store.store import Store
 from tests.conftest import profile, raw, result, spec
@@ -347,6 +348,26 @@ async def test_a_full_redis_refuses_new_jobs_and_checkpoints_and_nothing_else(st
     finally:
         await raw(store).config_set("maxmemory", "0")
     assert (await record(store, claim.job)).status is Status.SUCCEEDED
+
+
+async def test_a_tenants_checkpoints_have_as_many_bytes_as_they_may_and_deleting_jobs_makes_room(store: Store) -> None:
+    claims = []
+    for _ in range(2):
+        await store.jobs.create(id := new_id("ftjob"), "local", spec(), quota=Quota(checkpoint_bytes=65))
+        claims.append(await store.leases.claim(id, profile()))
+    first, second = (claim for claim in claims if claim is not None)
+    for number in range(9):  # the first and the last five are kept
+        await put(store, first, number, number, content=b"ten bytes!")
+    with pytest.raises(TenantWaits):
+        await put(store, second, 0, 0, content=b"ten bytes!")
+    assert await store.checkpoints.all(second.job) == []
+    assert not await store.jobs.forget(first.job, "local")  # a worker owns it
+    await store.leases.finish(first, result(), "done", {})
+    assert await store.jobs.forget(first.job, "local")
+    assert await store.jobs.forget(first.job, "local")  # and is counted once
+    await put(store, second, 0, 0, content=b"ten bytes!")
+    await put(store, second, 1, 1, content=b"ten bytes!")
+    assert len(await store.checkpoints.all(second.job)) == 2
 
 
 async def test_a_forgotten_job_leaves_no_key(store: Store) -> None:

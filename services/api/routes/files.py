@@ -11,7 +11,7 @@ from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheCaller, T
 from services.api.door import Door, StreamedDoor
 from services.api.downloads import Download
 from services.api.pages import Page, cursor, page
-from services.api.quotas import may_store, may_upload
+from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import received
 from services.api.views import file_view
 from services.contract.errors import FileNeeded, NotFound
@@ -56,6 +56,7 @@ async def upload(
     tenant = caller.tenant
     await may_upload(caller, int(request.headers.get("content-length") or 0), store)
     async with (
+        uploading(caller, request.app.state.uploads_under_way),
         received(request, store.blobs, listers, tenant, settings.max_upload_bytes) as coming,
         store.turns.held(keys.files_turn(tenant)),  # nobody deletes equal bytes meanwhile
     ):

@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from services.api.deps import Tenant, TheStore
 from services.api.door import Door
 from services.api.pages import Page, page
 from services.contract.errors import NotFound
-from services.contract.fleet import AutoscalerReport, Queue, Worker
+from services.contract.fleet import AutoscalerReport, ForgottenTenant, Queue, Worker
+from services.keysfile import TENANT
+from services.store.forgetting import forget_tenant
 from services.store.workers import Drain
 
 router = APIRouter(prefix="/v1", tags=["fleet"], route_class=Door)
@@ -32,6 +34,14 @@ async def drain(worker_id: str, tenant: Tenant, store: TheStore, after_job: Anno
     if not found:
         raise NotFound(f"There is no worker {worker_id}.", param="worker_id")
     return await _without_foreign_job(store, tenant, found[0])
+
+
+@router.delete("/tenants/{name}")
+async def forget(
+    name: Annotated[str, Path(pattern=TENANT, description="revoke its keys first")], tenant: Tenant, store: TheStore
+) -> ForgottenTenant:
+    """All that a tenant has, its jobs, models and files. A key needs the right to operate."""
+    return await forget_tenant(store, name)
 
 
 @router.get("/queue")

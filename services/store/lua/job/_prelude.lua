@@ -19,7 +19,7 @@ local function text(number)  -- Lua would write large numbers as 1.7e+12
 end
 
 -- What a transition reads of the record; the spec stays where it is.
-local FIELDS = {'id', 'tenant', 'weight', 'max_running', 'status', 'fence', 'nonce', 'kind', 'priority', 'queued_at', 'losses', 'attempts',
+local FIELDS = {'id', 'tenant', 'weight', 'max_running', 'max_checkpoint_bytes', 'status', 'fence', 'nonce', 'kind', 'priority', 'queued_at', 'losses', 'attempts',
                 'last_step', 'emitted', 'request', 'binding', 'device_seconds', 'claimed_at', 'checkpoint',
                 'checkpoint_step', 'attempt', 'started_at', 'worker'}
 
