@@ -71,6 +71,9 @@ class Reaper:
         await self._sweep()
 
     async def _return_lost_jobs(self, shift: float) -> None:
+        if late := await self._store.leases.after_a_clock_that_went_back():
+            log.warning("Redis' clock went back: %d leases and heartbeats end as if they were made now", late)
+
         async def return_one(id: str) -> None:
             status = await self._store.leases.reap(id, shift=shift)
             if status is not None:

@@ -173,6 +173,11 @@ class Leases:
         now = seconds * 1000 + micros / 1000 + _ms(shift)
         return [id.decode() for id in await self._redis.zrangebyscore(keys.RUNNING, "-inf", now)]
 
+    async def after_a_clock_that_went_back(self) -> int:
+        """No lease or heartbeat ends later than one that is made now; how many did."""
+        _, rest = await self._scripts("clock_back", [keys.RUNNING, keys.WORKERS], [_ms(self._timing.lease)])
+        return int(rest[0])
+
     async def reap(self, id: str, *, shift: float = 0.0) -> Status | None:
         """Where the job went, or None if there was nothing to reap."""
         answer, rest = await self._scripts("reap", await self._jobs.keys(id), [_ms(shift), id])

@@ -1,6 +1,7 @@
 """A house whose parts can be killed: Valkey, API, reaper and workers, each with a line of its own to Valkey."""
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -76,6 +77,29 @@ class Part:
         self.wait()
 
 
+class Clock:
+    """Of the store's process, where libfaketime is installed: it goes as the machine's, and jumps when it is told."""
+
+    LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.jump(0)
+
+    @classmethod
+    def can_be_had(cls) -> bool:
+        return bool(glob.glob(cls.LIBRARIES))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        told = {"FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1"}
+        return told | {"LD_PRELOAD": glob.glob(self.LIBRARIES)[0], "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def jump(self, seconds: int) -> None:
+        """So far from the machine's time, from now on."""
+        self._file.write_text(f"{seconds:+d}\n")
+
+
 class House:
     """All parts; `with House.built(…) as house`."""
 
@@ -94,7 +118,9 @@ class House:
         self.gate = Gate(folder / "gate")
         self.nursery_socket = folder / "nursery.sock"
         self.timing = self.settings.timing
-        self.store = Part("store", embedded.arguments(folder / "valkey", self.socket), os.environ, log / "store.log")
+        self.clock = Clock(folder / "clock") if Clock.can_be_had() else None
+        environment = os.environ | (self.clock.environment if self.clock else {})
+        self.store = Part("store", embedded.arguments(folder / "valkey", self.socket), environment, log / "store.log")
         names = ["api", "reaper", *(f"worker-{number}" for number in range(1, workers + 1))]
         self.lines = {name: Line(self.socket) for name in names}
         self.api = self._part("api", "services.api", log)
@@ -135,6 +161,8 @@ class House:
                 part.start()
         wait_until(lambda: embedded.answers(self.socket))
         self.redis.config_set("maxmemory", 0)
+        if self.clock:
+            self.clock.jump(0)
         wait_until(self.is_ready)
         wait_until(lambda: {part.pid for part in self.workers} <= self._working(), seconds=WITHIN)
 

@@ -7,11 +7,8 @@ is healed, every job must end, and every record, stream and file is checked (see
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
-import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -27,9 +24,9 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from services.store import keys
+from tests.chaos.faults import FAULTS
+from tests.chaos.gauge import Gauge
 from tests.chaos.house import House, Part
-from tests.chaos.line import Mode
 from tests.chaos.verdict import ENDS, Told, faults_of, leftovers
 from tests.drawing import shapes, zipped
 from tests.jobs import JOBS
@@ -46,7 +43,7 @@ SETTLE = 300.0  # seconds that all jobs have to end once nothing is done to them
 
 @dataclass
 class Submission:
-    """A job, and what a client heard of it: event ids with the time of their making."""
+    """A job, and what a client heard of it: event ids, and when."""
 
     recipe: int
     id: str
@@ -62,6 +59,8 @@ class Soak:
         self.store_kills: list[float] = []
         self.ends: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()  # by the reason of their end
+        self.found: list[str] = []  # what was wrong, in sentences
+        self.gauge = Gauge(house)
         self._later: list[tuple[float, str, Callable[[], None]]] = []  # when, whose, what is undone
         self._over = threading.Event()
         self._file = ""
@@ -91,6 +90,7 @@ class Soak:
             while (now := time.monotonic()) < began + minutes * 60:
                 self._undo_what_is_due(now)
                 self._keep_submitting()
+                self.gauge.look(now - began)
                 if now >= due:
                     self._one_fault()
                     due = now + self.random.uniform(1.0, 6.0)
@@ -131,7 +131,7 @@ class Soak:
 
     def _follow(self, submission: Submission) -> None:
         for event in self.house.followed(submission.id, self._over):
-            submission.heard[event.id] = event.json()["created_at"]
+            submission.heard[event.id] = time.time()
 
     def _status(self, id: str) -> str:
         """Straight from the record; "" while the store does not answer."""
@@ -151,6 +151,10 @@ class Soak:
         with contextlib.suppress(RedisError, httpx.HTTPError, StopIteration, IndexError, OSError):
             if FAULTS[name][1](self):
                 self.counts[name] += 1
+
+    @property
+    def disturbed(self) -> list[Submission]:
+        return self.submissions[len(RECIPES) :]
 
     def later(self, seconds: float, whose: str, undo: Callable[[], None]) -> bool:
         self._later.append((time.monotonic() + seconds, whose, undo))
@@ -187,7 +191,7 @@ class Soak:
     # --- the verdict ---------------------------------------------------------------------------------------------
 
     def _found(self, undisturbed: list[Told]) -> list[str]:
-        found: list[str] = []
+        found = [*self.found, *self.gauge.growth()]
         for submission in self.submissions:
             if self._status(submission.id) == "lost":
                 found += [] if self._was_in_the_last_seconds(submission.at) else [f"{submission.id} was lost"]
@@ -196,7 +200,7 @@ class Soak:
             told = Told.of(self.house.client, submission.id)
             self.ends[told.job["status"]] += 1
             self.attempts.update(attempt["reason"] for attempt in told.job["attempts"])
-            found += faults_of(told, undisturbed[submission.recipe])
+            found += faults_of(told, undisturbed[submission.recipe], one_clock="clock jumped" not in self.counts)
             found += self._unheard(submission, told)
         made = len(self.house.redis.zrange("headway:jobs:tenant:local", 0, -1))
         if made > len(self.submissions):
@@ -219,195 +223,6 @@ class Soak:
         return any(kill - LAST_SECONDS - 1 <= at <= kill + 1 for kill in self.store_kills)
 
 
-# --- what is done --------------------------------------------------------------------------------------------------
-
-
-def _kill(soak: Soak, part: Part, seconds: float) -> bool:
-    part.kill()
-    return soak.later(seconds, part.name, part.start)
-
-
-def _worker_killed(soak: Soak) -> bool:
-    return _kill(soak, soak.part(*soak.house.workers), soak.between(0, 6))
-
-
-def _trainer_killed(soak: Soak) -> bool:
-    os.kill(soak.random.choice(soak.house.trainers()), signal.SIGKILL)
-    return True
-
-
-def _trainer_stopped(soak: Soak) -> bool:
-    trainer = soak.random.choice(soak.house.trainers())
-    os.kill(trainer, signal.SIGSTOP)
-
-    def go_on() -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(trainer, signal.SIGCONT)
-
-    return soak.later(soak.between(1, 12), f"trainer {trainer}", go_on)
-
-
-def _worker_drained(soak: Soak) -> bool:
-    soak.part(*soak.house.workers).send(signal.SIGTERM)
-    return True
-
-
-def _worker_drained_by_the_api(soak: Soak) -> bool:
-    workers = soak.house.client.get("/v1/workers").raise_for_status().json()["data"]
-    soak.house.client.post(f"/v1/workers/{soak.random.choice(workers)['id']}/drain").raise_for_status()
-    return True
-
-
-def _stopped(soak: Soak, part: Part, seconds: float) -> bool:
-    part.send(signal.SIGSTOP)
-    return soak.later(seconds, part.name, lambda: part.send(signal.SIGCONT))
-
-
-def _worker_stopped(soak: Soak) -> bool:
-    return _stopped(soak, soak.part(*soak.house.workers), soak.between(1, 50))
-
-
-def _store_stopped(soak: Soak) -> bool:
-    return _stopped(soak, soak.part(soak.house.store), soak.between(1, 8))
-
-
-def _api_killed(soak: Soak) -> bool:
-    return _kill(soak, soak.part(soak.house.api), soak.between(0, 4))
-
-
-def _api_ended(soak: Soak) -> bool:
-    api = soak.part(soak.house.api)
-    api.send(signal.SIGTERM)
-    api.wait()
-    return soak.later(soak.between(0, 4), api.name, api.start)
-
-
-def _reaper_killed(soak: Soak) -> bool:
-    return _kill(soak, soak.part(soak.house.reaper), soak.between(0, 20))
-
-
-def _store_killed(least: float, most: float) -> Callable[[Soak], bool]:
-    def kill(soak: Soak) -> bool:
-        store = soak.part(soak.house.store)
-        soak.store_kills.append(time.time())
-        return _kill(soak, store, soak.between(least, most))
-
-    return kill
-
-
-def _store_restarted(soak: Soak) -> bool:
-    store = soak.part(soak.house.store)
-    store.send(signal.SIGTERM)
-    store.wait()
-    return soak.later(soak.between(0, 3), store.name, store.start)
-
-
-def _line_cut(how: Mode, most: float) -> Callable[[Soak], bool]:
-    def cut(soak: Soak) -> bool:
-        name = soak.random.choice(list(soak.house.lines))
-        if soak.is_busy(f"line of {name}"):
-            return False
-        line = soak.house.lines[name]
-        line.cut(how)
-        return soak.later(soak.between(1, most), f"line of {name}", line.mend)
-
-    return cut
-
-
-def _redis_full(soak: Soak) -> bool:
-    soak.house.redis.config_set("maxmemory", "1mb")
-    return soak.later(soak.between(2, 15), "memory", lambda: _make_room(soak))
-
-
-def _make_room(soak: Soak) -> None:
-    soak.house.redis.config_set("maxmemory", 0)
-
-
-def _hints_lost(soak: Soak) -> bool:
-    return bool(soak.house.redis.delete(keys.train_queue("any"), keys.train_queue("cpu")))
-
-
-def _hints_doubled(soak: Soak) -> bool:
-    hint = soak.house.redis.lindex(keys.train_queue("any"), 0)
-    return bool(hint and soak.house.redis.lpush(keys.train_queue("any"), hint, hint))
-
-
-def _garbage_among_the_hints(soak: Soak) -> bool:
-    garbage = soak.random.choice([b"", b"garbage", b"\xff", b"null", b"[]", b'{"headers": {"task": "theirs"}}'])
-    return bool(soak.house.redis.lpush(keys.train_queue("any"), *[garbage] * 3))
-
-
-def _redis_read_only(soak: Soak) -> bool:
-    """As an old primary after a failover."""
-    if soak.is_busy(soak.house.store.name):
-        return False
-    soak.house.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
-    back = lambda: soak.house.redis.execute_command("REPLICAOF", "NO", "ONE")  # noqa: E731
-    return soak.later(soak.between(1, 20), soak.house.store.name, back)
-
-
-def _silent_connections(soak: Soak) -> bool:
-    where = soak.house.client.base_url
-    silent = contextlib.ExitStack()
-    for _ in range(300):
-        silent.enter_context(socket.create_connection((where.host, where.port or 0), timeout=10))
-    return soak.later(soak.between(1, 30), "silent connections", silent.close)
-
-
-def _cache_deleted(soak: Soak) -> bool:
-    shutil.rmtree(soak.house.settings.features_dir)
-    return True
-
-
-def _checkpoint_cut(soak: Soak) -> bool:
-    job = soak.random.choice(soak.house.redis.zrange("headway:jobs:running", 0, -1))
-    index = soak.house.redis.zrange(f"headway:job:{job}:checkpoints", -1, -1, withscores=True)
-    return bool(
-        int(index[0][1]) > 0
-        and soak.house.redis.setrange(f"headway:job:{job}:checkpoint:{int(index[0][1])}", 100, "cut")
-    )
-
-
-def _wished(action: str) -> Callable[[Soak], bool]:
-    def wish(soak: Soak) -> bool:
-        ids = [submission.id for submission in soak.submissions[len(RECIPES) :][-8:]]
-        answer = soak.house.client.post(f"{JOBS}/{soak.random.choice(ids)}/{action}")
-        return answer.status_code == 200
-
-    return wish
-
-
-FAULTS: dict[str, tuple[int, Callable[[Soak], bool]]] = {
-    "worker killed": (6, _worker_killed),
-    "trainer killed": (5, _trainer_killed),
-    "trainer stopped": (3, _trainer_stopped),
-    "worker drained": (4, _worker_drained),
-    "worker drained by the API": (2, _worker_drained_by_the_api),
-    "worker stopped": (4, _worker_stopped),
-    "API killed": (3, _api_killed),
-    "API ended": (2, _api_ended),
-    "reaper killed": (2, _reaper_killed),
-    "Valkey killed": (2, _store_killed(0, 8)),
-    "Valkey restarted": (2, _store_restarted),
-    "Valkey gone for 30 to 50 s": (1, _store_killed(30, 50)),
-    "Valkey stopped": (2, _store_stopped),
-    "line swallowed": (4, _line_cut(Mode.SWALLOWED, 45)),
-    "answers lost": (4, _line_cut(Mode.DEAF, 8)),
-    "line refused": (2, _line_cut(Mode.REFUSED, 15)),
-    "Redis full": (3, _redis_full),
-    "hints lost": (3, _hints_lost),
-    "hints doubled": (2, _hints_doubled),
-    "garbage among the hints": (3, _garbage_among_the_hints),
-    "Redis read-only": (3, _redis_read_only),
-    "silent connections": (2, _silent_connections),
-    "feature cache deleted": (1, _cache_deleted),
-    "checkpoint cut": (3, _checkpoint_cut),
-    "cancel": (2, _wished("cancel")),
-    "pause": (4, _wished("pause")),
-    "resume": (6, _wished("resume")),
-}
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
@@ -422,7 +237,8 @@ def main() -> int:
         soak = Soak(house, asked.seed)
         found = soak.run(asked.minutes, console)
     report = {"minutes": asked.minutes, "seed": asked.seed, "jobs": len(soak.submissions), "ends": soak.ends}
-    report |= {"attempts": soak.attempts, "faults": dict(soak.counts.most_common()), "found": found}
+    report |= {"attempts": soak.attempts, "faults": dict(soak.counts.most_common())}
+    report |= {"most": soak.gauge.most, "found": found}
     print(json.dumps(report, indent=2))
     if found:
         console.print(f"The logs are in {log}.", style="bold red", highlight=False)

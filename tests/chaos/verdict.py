@@ -68,9 +68,18 @@ def reasons(told: Told) -> list[str]:
 # --- a job ---------------------------------------------------------------------------------------------------------
 
 
-def faults_of(told: Told, undisturbed: Told) -> list[str]:
-    """Nothing, if the job ended once, on the curve of `undisturbed`, under one owner at a time."""
-    found = [*_end(told), *_order(told), *_owners(told), *_curve(told, undisturbed), *_model(told, undisturbed)]
+def faults_of(told: Told, undisturbed: Told, *, one_clock: bool = True) -> list[str]:
+    """Nothing, if the job ended once, on the curve of `undisturbed`, under one owner at a time. Without `one_clock`,
+    times say nothing of that."""
+    overlaps = _overlaps(told) if one_clock else ()
+    found = [
+        *_end(told),
+        *_order(told),
+        *_owners(told),
+        *overlaps,
+        *_curve(told, undisturbed),
+        *_model(told, undisturbed),
+    ]
     return [f"{told.job['id']}: {fault}" for fault in found]
 
 
@@ -110,7 +119,10 @@ def _owners(told: Told) -> Iterator[str]:
     attempts = told.job["attempts"]
     if [attempt["number"] for attempt in attempts] != list(range(1, len(attempts) + 1)):
         yield "its attempts are not numbered 1, 2, …"
-    for earlier, later in pairwise(attempts):
+
+
+def _overlaps(told: Told) -> Iterator[str]:
+    for earlier, later in pairwise(told.job["attempts"]):
         if earlier["ended_at"] is None or earlier["ended_at"] > later["started_at"]:
             yield f"attempts {earlier['number']} and {later['number']} overlap"
 

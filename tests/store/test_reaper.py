@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.contract.errors import RateLimited
 from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
@@ -113,6 +114,36 @@ async def test_an_ended_job_goes_with_its_model_after_its_time(store: Store, set
     assert not lies(settings, f"local/models/{old}").exists()
     assert await status(store, kept) is Status.CANCELLED
     assert lies(settings, f"local/models/{kept}/1/model.pt").exists()
+
+
+async def test_a_clock_that_went_back_keeps_no_lost_job_and_no_dead_worker_for_hours(
+    store: Store, settings: Settings
+) -> None:
+    id = await created(store)
+    await store.leases.claim(id, profile())
+    await store.workers.report(worker("dead"))
+    hours_ahead = time.time() + 7200
+    await raw(store).zadd(keys.RUNNING, {id: hours_ahead * 1000})
+    await raw(store).zadd(keys.WORKERS, {"dead": hours_ahead})
+    reaper = Reaper(store, settings)
+    await reaper.one_pass()
+    assert await status(store, id) is Status.RUNNING  # its owner has the time to renew
+    assert await raw(store).zscore(keys.WORKERS, "dead") <= time.time() + 1
+    await reaper.one_pass(shift=LEASE + 1)
+    assert await status(store, id) is Status.QUEUED
+
+
+async def test_a_clock_that_went_back_holds_no_turn_and_no_rate_for_hours(store: Store) -> None:
+    assert await store.turns.take(keys.REAPER, "dead", seconds=7200)
+    assert not await store.turns.take(keys.REAPER, "next", seconds=0.1)
+    await asyncio.sleep(0.15)
+    assert await store.turns.take(keys.REAPER, "next", seconds=0.1)
+    await store.rates.spend("ann", "uploads", 1)
+    await raw(store).pexpire(keys.rate("ann", "uploads"), 7_200_000)
+    with pytest.raises(RateLimited) as refused:
+        await store.rates.spend("ann", "uploads", 1)
+    assert refused.value.retry_after <= 60
+    assert await raw(store).pttl(keys.rate("ann", "uploads")) <= 60_000
 
 
 async def test_what_a_broken_upload_left_is_swept_after_a_day(store: Store, settings: Settings) -> None:

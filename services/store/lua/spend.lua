@@ -4,4 +4,6 @@
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 if count <= tonumber(ARGV[1]) then return {'ok'} end
-return {'waits', tostring(math.max(1, redis.call('PTTL', KEYS[1])))}
+local left = redis.call('PTTL', KEYS[1])
+if left > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end  -- Redis' clock went back
+return {'waits', tostring(math.max(1, math.min(left, ARGV[2])))}
