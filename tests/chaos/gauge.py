@@ -1,5 +1,6 @@
 """What the parts of a house take while it is disturbed: descriptors and memory, which must not grow."""
 
+import statistics
 from collections import defaultdict
 from contextlib import suppress
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import psutil
 from tests.chaos.house import House
 
 EVERY = 2.0  # seconds
-SLACK = (100, 150)  # descriptors and MB that a part may have more at its end than at its start, whatever it does then
+SLACK = (50, 100)  # descriptors and MB that a part may usually have more at its end than at its start
 
 
 class Taken(NamedTuple):
@@ -34,22 +35,23 @@ class Gauge:
                     self._taken[part.name].append(Taken(process.num_fds(), process.memory_info().rss // 1_000_000))
 
     @property
-    def most(self) -> dict[str, dict[str, Taken]]:
-        """Of each part, in the first and in the last third of the time."""
+    def usual(self) -> dict[str, dict[str, Taken]]:
+        """Of each part, the median in the first and in the last third of the time."""
         thirds = {name: (all[: len(all) // 3], all[-len(all) // 3 :]) for name, all in self._taken.items() if all[2:]}
-        return {name: {"first": _most(first), "last": _most(last)} for name, (first, last) in thirds.items()}
+        return {name: {"first": _median(first), "last": _median(last)} for name, (first, last) in thirds.items()}
 
     def growth(self) -> list[str]:
         """In sentences. The store's grows with its records."""
         return [
             f"{name} grew from {of['first']} to {of['last']}"
-            for name, of in self.most.items()
-            if name != self._house.store.name
-            and any(
-                last > 1.5 * first + slack for first, last, slack in zip(of["first"], of["last"], SLACK, strict=True)
-            )
+            for name, of in self.usual.items()
+            if name != self._house.store.name and _has_grown(of["first"], of["last"])
         ]
 
 
-def _most(taken: list[Taken]) -> Taken:
-    return Taken(*map(max, zip(*taken, strict=True)))
+def _has_grown(first: Taken, last: Taken) -> bool:
+    return any(after > 1.5 * before + slack for before, after, slack in zip(first, last, SLACK, strict=True))
+
+
+def _median(taken: list[Taken]) -> Taken:
+    return Taken(*(round(statistics.median(values)) for values in zip(*taken, strict=True)))

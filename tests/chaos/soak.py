@@ -48,7 +48,7 @@ class Submission:
     recipe: int
     id: str
     at: float
-    heard: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)
 
 
 class Soak:
@@ -238,7 +238,7 @@ def main() -> int:
         found = soak.run(asked.minutes, console)
     report = {"minutes": asked.minutes, "seed": asked.seed, "jobs": len(soak.submissions), "ends": soak.ends}
     report |= {"attempts": soak.attempts, "faults": dict(soak.counts.most_common())}
-    report |= {"most": soak.gauge.most, "found": found}
+    report |= {"usual": soak.gauge.usual, "found": found}
     print(json.dumps(report, indent=2))
     if found:
         console.print(f"The logs are in {log}.", style="bold red", highlight=False)

@@ -160,7 +160,7 @@ def _model(told: Told, undisturbed: Told) -> Iterator[str]:
 # What may stand in Redis beside the keys of jobs: Celery's own, and what expires by itself.
 COMMON = re.compile(
     r"headway:(jobs:(tenant:local|ended|turns|held|aside|queued:.*)|workers?(:.*)?|reaper|totals"
-    r"|files:(tenant:local|expiring|forgotten|turn:.*|stored:.*)|file:file-\w+"
+    r"|checkpoints:stored:local|files:(tenant:local|expiring|forgotten|turn:.*|stored:.*)|file:file-\w+"
     r"|(idempotency|submission|unread|rate|stream_token):.*)$"
     r"|headway\.train(\.\w+)?$"
 )
