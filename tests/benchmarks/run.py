@@ -229,6 +229,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     parts.heads_grow,
     parts.streaming,
     crowd.crowd,
+    crowd.hostile_uploads,
     jobs.against_the_tutorial,
     jobs.sweeps,
     api_cost,
