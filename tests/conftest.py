@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -251,8 +251,11 @@ def api(_api: httpx.Client, redis_url: str) -> httpx.Client:
 
 @pytest.fixture(scope="session")
 def upload() -> Callable[..., httpx.Response]:
-    def upload(client: httpx.Client, content: bytes, name: str = "images.zip", **more: Any) -> httpx.Response:
-        return client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": (name, content)}, **more)
+    def upload(
+        client: httpx.Client, content: bytes, name: str = "images.zip", fields: Mapping[str, str] = {}, **more: Any
+    ) -> httpx.Response:
+        form = {"purpose": "fine-tune", **fields}
+        return client.post("/v1/files", data=form, files={"file": (name, content)}, **more)
 
     return upload
 

@@ -14,7 +14,7 @@ VISION = {"services.contract", "services.datasets", "torch", "torchvision", "num
 # What a room may import beside itself and the standard library.
 ALLOWED = {
     "services.contract": {"pydantic", "pydantic_core"},
-    "services.datasets": {"services.contract"},
+    "services.datasets": {"services.contract", "chardet"},
     "workers.vision": VISION,
     "workers.trainer": VISION | {"workers.vision", "services", "safetensors"},
 }

@@ -11,7 +11,7 @@ from services.contract.lines import LINE
 from services.contract.spec import ArchivePaths, Prepared, TrainerSpec
 from services.contract.weights import RandomWeights
 from services.datasets.index import write_index
-from services.datasets.listing import list_archive
+from services.datasets.listing import list_upload
 from workers.trainer import process
 from workers.trainer.report import Report
 from workers.vision.backbone import Backbone
@@ -23,7 +23,7 @@ MEMORY = 4 * 1024**3  # more than any spare takes
 def indexed(content: bytes, folder: Path) -> ArchivePaths:
     """An archive with its index, in `folder`."""
     (folder / "data").write_bytes(content)
-    listing = list_archive(folder / "data")
+    listing = list_upload(folder / "data")
     write_index(listing.images, folder / "index")
     return ArchivePaths(data=str(listing.data), index=str(folder / "index"))
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from services.contract.errors import DataUnreadable, DeviceUnavailable
+from services.contract.layout import Layout
 from services.contract.recipe import ResolvedRecipe
 from services.contract.spec import ArchivePaths, TrainerSpec
 from services.settings import Settings
@@ -16,7 +17,7 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
     """Raises DataUnreadable, DeviceUnavailable, OSError."""
     _refuse_precision(claim)
     recipe = claim.spec.fields_of(ResolvedRecipe) | {"precision": claim.precision}
-    training = await _record(store, claim, claim.spec.training_file)
+    training = await _record(store, claim, claim.spec.training_file, claim.spec.layout)
     validation = claim.spec.validation_file
     return TrainerSpec(
         **recipe,
@@ -45,11 +46,14 @@ def _refuse_precision(claim: Claim) -> None:
         )
 
 
-async def _record(store: Store, claim: Claim, file: str) -> FileRecord:
+async def _record(store: Store, claim: Claim, file: str, layout: Layout | None = None) -> FileRecord:
     record = await store.files.owned_by(claim.tenant, file)
     if record is None:
         raise DataUnreadable(f"The file {file} was deleted.")
-    return record
+    read = await store.files.laid_out(record, layout)
+    if read is None:
+        raise DataUnreadable(f"The index of {file} in the job's layout is no longer in the file store.")
+    return read
 
 
 def _local(store: Store, record: FileRecord) -> ArchivePaths:

@@ -6,10 +6,9 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import defaultdict
-from pathlib import Path
 
 from services.contract.errors import InvalidArchive
-from services.contract.file import Listed
+from services.contract.file import Listed, ListingOrder
 from services.contract.timing import Timing
 from services.settings import bare_environment
 
@@ -24,10 +23,10 @@ class Listers:
         self._idle: list[Process] = []
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def list(self, tenant: str, path: Path) -> Listed:
+    async def list(self, tenant: str, order: ListingOrder) -> Listed:
         """Raises InvalidArchive, OSError."""
         async with self._turns[tenant], self._places:
-            told = await self._ask(path)
+            told = await self._ask(order)
         if told.refusal is not None:
             raise InvalidArchive(told.refusal)
         if told.errno is not None:
@@ -38,14 +37,14 @@ class Listers:
         for lister in self._idle:
             lister.kill()  # it has nothing to save
 
-    async def _ask(self, path: Path) -> Listed:
+    async def _ask(self, order: ListingOrder) -> Listed:
         """Whatever goes wrong with a lister ends it; the next archive gets another."""
         self._idle = [lister for lister in self._idle if lister.returncode is None]
         lister = self._idle.pop() if self._idle else await self._started()
         assert lister.stdin is not None
         assert lister.stdout is not None
         try:
-            lister.stdin.write(f"{path}\n".encode())
+            lister.stdin.write(f"{order.model_dump_json()}\n".encode())
             async with asyncio.timeout(self._timing.listing):
                 line = await lister.stdout.readuntil(b"\n")
         except TimeoutError:

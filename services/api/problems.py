@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from services.api.wording import in_words
 from services.contract import errors
 from services.contract.errors import HeadwayError, RateLimited
 from services.contract.timing import Timing
@@ -60,7 +61,7 @@ async def _answer_validation(request: Request, error: Exception) -> JSONResponse
     """The first field that is wrong, by name; all of them in `errors`."""
     assert isinstance(error, RequestValidationError)
     found = [
-        {"param": e.get("ctx", {}).get("param") or _param(e["loc"]), "message": _message(e)} for e in error.errors()
+        {"param": e.get("ctx", {}).get("param") or _param(e["loc"]), "message": in_words(e)} for e in error.errors()
     ]
     if error.errors()[0]["type"] == "json_invalid":
         return problem(errors.BadRequest(f"The body is no JSON: {error.errors()[0]['ctx']['error']}."))
@@ -111,12 +112,3 @@ def _param(location: Sequence[str | int]) -> str:
     """`body.method.supervised` → `method.supervised`; union branches and validators' names are left out."""
     name, *inner = [str(part) for part in location if part not in ("body", "query", "path", "header")] or [""]
     return ".".join([name, *(part for part in inner if not BRANCH.match(part))])
-
-
-def _message(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "unknown field"
-    if error["type"] == "missing":
-        return "required"
-    text = str(error["msg"]).removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]

@@ -1,11 +1,13 @@
 """From what was asked to a job that can run: checked against the files' contents, resolved, with every number known."""
 
+from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
 from services.contract.asked import DEFAULT_SPLIT, CreateJob, without_nulls
+from services.contract.contents import Contents, Split
 from services.contract.errors import InvalidRequest
-from services.contract.file import Contents, Split
+from services.contract.job import JobWarning
 from services.contract.recipe import CheckpointPlan, Recipe
 from services.contract.spec import JobSpec
 from services.settings import Settings
@@ -19,8 +21,9 @@ MAX_KEPT = 256 * 1024**2  # bytes of a job's checkpoints
 
 def resolve(
     asked: CreateJob, body: dict[str, Any], training: FileRecord, validation: FileRecord | None, settings: Settings
-) -> tuple[JobSpec, str | None]:
-    """The spec, and a warning for the job's events. Raises InvalidRequest, naming the field."""
+) -> tuple[JobSpec, list[JobWarning]]:
+    """The spec, and what its user should know. `training` as the job lays it out. Raises InvalidRequest, naming the
+    field."""
     labels = _labels(training.contents)
     num_labels = len(labels) if asked.num_labels == "auto" else asked.num_labels
     if num_labels < len(labels):
@@ -29,7 +32,8 @@ def resolve(
         )
     split = _split(asked, training.contents, validation)
     _refuse_unknown_labels(labels, training, validation)
-    _refuse_without_validation(asked, _has_validation(split, training.contents, validation))
+    has_validation = _has_validation(split, training.contents, validation)
+    _refuse_without_validation(asked, has_validation)
     _refuse_too_large(asked, num_labels)
     points = _points(asked, sum(training.contents.of("train").values()))
     kept = _kept(asked, num_labels)
@@ -40,6 +44,7 @@ def resolve(
         weights=asked.weights or settings.job_weights,
         training_file=training.id,
         validation_file=validation.id if validation else None,
+        layout=asked.layout,
         split=split,
         num_labels=num_labels,
         hyperparameters=asked.resolved(),
@@ -52,13 +57,16 @@ def resolve(
         asked=without_nulls(body),
         points_every=ceil(points / MAX_POINTS),
     )
-    return spec, _warning(num_labels, labels, spec.points_every)
+    return spec, list(_warnings(spec, labels, training, has_validation=has_validation))
 
 
 def _labels(contents: Contents) -> list[str]:
     labels = contents.names
     if not labels:
-        raise InvalidRequest("training_file: it has no training images (only val or test)", param="training_file")
+        raise InvalidRequest(
+            "training_file: it has no training images (only val or test); it can be a validation_file",
+            param="training_file",
+        )
     if len(labels) < 2:
         raise InvalidRequest(
             f"training_file: it has one label only ({labels[0]!r}); a classifier needs at least two",
@@ -71,6 +79,12 @@ def _split(asked: CreateJob, training: Contents, validation: FileRecord | None) 
     """The share to hold out; 0 where validation images are given."""
     if validation is not None:
         return 0.0
+    if "val" in training.splits_left_out and asked.split is None:
+        raise InvalidRequest(
+            "split: the training file's val has none of train's labels and was left out: state a split, as 0.2, or "
+            "a validation_file",
+            param="split",
+        )
     if training.of("val"):
         if asked.split:
             raise InvalidRequest("split: the training file has a val folder already; leave split out", param="split")
@@ -81,7 +95,7 @@ def _split(asked: CreateJob, training: Contents, validation: FileRecord | None) 
 def _has_validation(split: float, training: Contents, validation: FileRecord | None) -> bool:
     """Whether any image is held out: of a label with one image, none is."""
     if validation is not None:
-        return bool(validation.contents.of("val") or validation.contents.of("train"))
+        return validation.contents.validating is not None
     return bool(training.of("val")) or (split > 0 and max(training.of("train").values()) > 1)
 
 
@@ -135,12 +149,16 @@ def _refuse_unknown_labels(labels: list[str], training: FileRecord, validation: 
             )
 
 
-def _warning(num_labels: int, labels: list[str], points_every: int) -> str | None:
-    said = []
-    if num_labels != len(labels):
-        said.append(
-            f"num_labels is {num_labels}, but the training file has {len(labels)} labels: the others are never learned."
+def _warnings(spec: JobSpec, labels: list[str], training: FileRecord, *, has_validation: bool) -> Iterator[JobWarning]:
+    yield from (JobWarning(code=f.code, message=f"{f.message} {f.remedy}".strip()) for f in training.findings)
+    if spec.num_labels != len(labels):
+        message = f"num_labels is {spec.num_labels}; the file has {len(labels)} labels, the others are never learned."
+        yield JobWarning(code="more_outputs_than_labels", message=message)
+    if spec.points_every > 1:
+        message = (
+            f"It has more steps than a series keeps: of each trial's, every {spec.points_every}th is told and kept."
         )
-    if points_every > 1:
-        said.append(f"It has more steps than a series keeps: of each trial's, every {points_every}th is told and kept.")
-    return " ".join(said) or None
+        yield JobWarning(code="points_thinned", message=message)
+    if not has_validation and spec.split > 0:
+        message = "No image can be held out, as no label has two: the model will not be validated."
+        yield JobWarning(code="no_validation", message=message)

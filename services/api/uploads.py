@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastapi import Request
+from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from services.api.layouts import keep_listing, remove_drafts
 from services.api.listers import Listers
+from services.api.wording import in_words
 from services.contract.errors import BadRequest, InvalidRequest, TooLarge
-from services.contract.file import Listed
+from services.contract.file import Listed, ListingOrder
 from services.contract.ids import new_id
+from services.contract.layout import Layout
 from services.store import places
 from services.store.blobs import Blobs
 from services.store.files import FileRecord
 
-FIELD_CAP = 4096  # bytes of a form field that is no file
+FIELD_CAP = 64 * 1024  # bytes of a form field that is no file
 EXPIRES = 'expires_after: send anchor "created_at" and between 3600 and 2592000 seconds'
 FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
 
@@ -40,6 +44,16 @@ class Form:
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     fields: dict[str, str] = field(default_factory=dict)
     ended: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """As it was stated, or none. Raises InvalidRequest."""
+        try:
+            return Layout.model_validate_json(self.fields.get("layout") or "{}")
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(["layout", *map(str, problem["loc"])])
+            raise InvalidRequest(f"{where}: {in_words(problem)}", param=where) from None
 
     @property
     def expires_at(self) -> int | None:
@@ -81,10 +95,10 @@ async def received(request: Request, blobs: Blobs, listers: Listers, tenant: str
     try:
         form = await _parse(request, draft, cap)
         _check(form)
-        yield Coming(form, await listers.list(tenant, draft), blobs, tenant)
+        order = ListingOrder(path=draft, draft=draft, layout=form.layout)
+        yield Coming(form, await listers.list(tenant, order), blobs, tenant)
     finally:
-        for leftover in draft.parent.glob(f"{draft.name}*"):
-            leftover.unlink(missing_ok=True)
+        remove_drafts(draft)
 
 
 async def _parse(request: Request, draft: Path, cap: int) -> Form:
@@ -186,21 +200,20 @@ def _check(form: Form) -> None:
     if (purpose := form.fields.get("purpose")) != "fine-tune":
         said = "required" if purpose is None else f"{purpose!r} is not known here"
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
-    _ = form.expires_at
+    _ = form.expires_at, form.layout
 
 
 def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
     """All moves to where the upload's content says; equal bytes share a place."""
     assert listed.data is not None
-    assert listed.index is not None
     assert listed.contents is not None
     digest = form.sha256.hexdigest()
     upload = places.upload(tenant, digest)
-    index, data = places.index(upload), upload if listed.data == form.draft else places.plain_tar(upload)
+    data = upload if listed.data == form.draft else places.plain_tar(upload)
     blobs.adopt(upload, form.draft)
     if data != upload:
         blobs.adopt(data, listed.data)
-    blobs.adopt(index, listed.index)
+    index = keep_listing(listed, upload, form.layout, blobs)
     return FileRecord(
         id=new_id("file"),
         tenant=tenant,
@@ -213,6 +226,8 @@ def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
         index=index,
         contents=listed.contents,
         expires_at=form.expires_at,
+        layout=form.layout,
+        findings=tuple(listed.findings),
     )
 
 

@@ -16,6 +16,7 @@ from services.contract.job import (
     Reason,
     Usage,
 )
+from services.contract.layout import GUESSED
 from services.contract.progress import Progress, leader_of
 from services.contract.recipe import BASE_LEARNING_RATE, Hyperparameters, Recipe
 from services.contract.transitions import ENDED, OWNED, Status, allowed_actions
@@ -53,6 +54,7 @@ def job_view(
         fine_tuned_model=model_id(record.id, spec.suffix) if record.status is Status.SUCCEEDED else None,
         training_file=spec.training_file,
         validation_file=spec.validation_file,
+        layout=spec.layout,
         split=spec.split,
         num_labels=spec.num_labels,
         labels=labels,
@@ -70,6 +72,7 @@ def job_view(
         asked=spec.asked,
         queue=place,
         progress=latest.progress or Progress(),
+        warnings=[*record.warnings, *(latest.warnings or [])],
         metrics=latest.metrics,
         best=latest.best,
         evaluation=latest.evaluation,
@@ -148,4 +151,6 @@ def file_view(record: FileRecord, *, in_a_list: bool = False) -> File:
         sha256=record.sha256,
         expires_at=record.expires_at,
         contents=record.contents.in_short() if in_a_list else record.contents,
+        layout=None if record.layout == GUESSED else record.layout,
+        findings=[] if in_a_list else list(record.findings),
     )

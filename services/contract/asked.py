@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
+from services.contract.layout import Layout
 from services.contract.recipe import AskedRecipe, Auto, Strict, conflict
 from services.contract.weights import JobWeights
 
@@ -55,6 +56,9 @@ class CreateJob(AskedRecipe):
     )
     training_file: FileId
     validation_file: FileId | None = None
+    layout: Layout | None = Field(
+        None, description="what the training file's folders mean, where it is not what the file's report says"
+    )
     split: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = Field(
         None,
         description=f"share held out for validation, stratified; {DEFAULT_SPLIT} where no validation data is given",

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from services.contract.file import Split
+from services.contract.contents import Split
 
 SCORES = 100  # labels up to which a job shows each one's
 

@@ -3,33 +3,19 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-Split = Literal["train", "val", "test"]
+from services.contract.contents import Contents
+from services.contract.layout import GUESSED, Layout
+from services.contract.report import Finding
 
 
-LISTED = 100  # labels up to which a list shows each one's count
+class ListingOrder(BaseModel):
+    """What one process asks another to list: `path`, to be read as `layout` says; what is made lies beside `draft`."""
 
-
-class Contents(BaseModel):
-    """A file's images in short: `labels[split][label]` is a count; in lists, of few labels only."""
-
-    images: int
-    labels: dict[Split, dict[str, int]]
-    ignored: int = 0
-
-    def of(self, split: Split) -> dict[str, int]:
-        return self.labels.get(split, {})
-
-    def in_short(self) -> "Contents":
-        """As it stands in a list."""
-        few = {split: counts if len(counts) <= LISTED else {} for split, counts in self.labels.items()}
-        return self.model_copy(update={"labels": few})
-
-    @property
-    def names(self) -> list[str]:
-        """The labels that are trained, by name: the order in which a head's outputs stand."""
-        return sorted(self.of("train"))
+    path: Path
+    draft: Path
+    layout: Layout = GUESSED
 
 
 class Listed(BaseModel):
@@ -40,7 +26,9 @@ class Listed(BaseModel):
     strerror: str | None = None
     data: Path | None = None
     index: Path | None = None
+    report: Path | None = None
     contents: Contents | None = None
+    findings: list[Finding] = []
 
 
 class File(BaseModel):
@@ -54,3 +42,5 @@ class File(BaseModel):
     sha256: str
     expires_at: int | None = None
     contents: Contents
+    layout: Layout | None = Field(None, description="as it was stated with the upload; null where folders were read")
+    findings: list[Finding] = Field([], description="what looks wrong or may be; GET …/report has all of it")

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.contract.asked import Limits
 from services.contract.evaluation import Evaluation
+from services.contract.layout import Layout
 from services.contract.progress import CheckpointMetrics, FeatureUsage, Progress, Trial
 from services.contract.recipe import Hyperparameters, Recipe
 from services.contract.transitions import Action, Status
@@ -18,6 +19,13 @@ class Reason(BaseModel):
     code: str
     message: str
     retryable: bool = False
+
+
+class JobWarning(BaseModel):
+    """What a user should know of a job that goes on all the same."""
+
+    code: str
+    message: str
 
 
 class Attempt(BaseModel):
@@ -88,6 +96,7 @@ class Job(Recipe):
     fine_tuned_model: str | None
     training_file: str
     validation_file: str | None
+    layout: Layout | None = Field(description="of the training file, where the job states another than the file has")
     split: float
     num_labels: int
     labels: list[str] | None = Field(
@@ -108,6 +117,7 @@ class Job(Recipe):
     asked: dict[str, Any] = Field(description="the body, as it was sent")
     queue: QueuePlace | None
     progress: Progress
+    warnings: list[JobWarning] = Field(description="what may be wrong with its data or its numbers, and what to try")
     metrics: CheckpointMetrics | None
     best: CheckpointMetrics | None
     evaluation: Evaluation | None

@@ -3,6 +3,7 @@
 from pydantic import JsonValue
 
 from services.contract.asked import DEFAULT_SPLIT, BaseNetwork, Device, Limits
+from services.contract.layout import Layout
 from services.contract.recipe import Hyperparameters, Precision, ResolvedRecipe, Strict
 from services.contract.timing import UNSCALED, TrainerTiming
 from services.contract.weights import DefaultWeights, JobWeights, WeightsSource
@@ -20,6 +21,7 @@ class JobSpec(ResolvedRecipe):
     weights: JobWeights
     training_file: str
     validation_file: str | None
+    layout: Layout | None = None
     device: Device
     priority: int
     limits: Limits

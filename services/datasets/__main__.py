@@ -1,4 +1,4 @@
-"""`python -m services.datasets`: lists archives for the API, a line of JSON each: the path in, what became of it out.
+"""`python -m services.datasets`: lists uploads for the API, a line of JSON each: an order in, what became of it out.
 
 Strangers' archives are read here and not in the API's process: what they cost in memory and time is bounded, and nobody
 else waits for it. Ends with its stdin.
@@ -7,12 +7,11 @@ else waits for it. Ends with its stdin.
 import os
 import resource
 import sys
-from pathlib import Path
 
 from services.contract.errors import InvalidArchive
-from services.contract.file import Listed
-from services.datasets.index import contents, write_index
-from services.datasets.listing import list_archive
+from services.contract.file import Listed, ListingOrder
+from services.datasets.index import write_index, write_report
+from services.datasets.listing import list_upload
 
 MEMORY = 4 * 1024**3  # bytes of address space: a million entries take one
 
@@ -21,22 +20,26 @@ def main() -> None:
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     for line in sys.stdin:
-        print(listed(Path(line.rstrip("\n"))).model_dump_json(), flush=True)
+        print(listed(ListingOrder.model_validate_json(line)).model_dump_json(), flush=True)
 
 
-def listed(path: Path) -> Listed:
-    """Writes the index beside `path`."""
+def listed(order: ListingOrder) -> Listed:
+    """Writes index and report beside the order's draft."""
     try:
-        listing = list_archive(path)
-        index = path.with_name(path.name + ".index")
+        listing = list_upload(order.path, order.layout)
+        index = order.draft.with_name(order.draft.name + ".index")
+        report = order.draft.with_name(order.draft.name + ".report")
         write_index(listing.images, index)
+        write_report(listing.report, report)
     except InvalidArchive as error:
         return Listed(refusal=error.message)
     except MemoryError:
         return Listed(refusal="the archive has more entries than can be listed: pack fewer")
     except OSError as error:
         return Listed(errno=error.errno, strerror=error.strerror)
-    return Listed(data=listing.data, index=index, contents=contents(listing.images, listing.ignored))
+    return Listed(
+        data=listing.data, index=index, report=report, contents=listing.contents, findings=listing.report.short
+    )
 
 
 if __name__ == "__main__":

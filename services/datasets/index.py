@@ -3,11 +3,12 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from services.contract.file import Contents, Split
+from services.contract.contents import Contents, Split
+from services.contract.report import DataReport
 
 STORED, DEFLATED = 0, 8  # zip's numbers for how an image's bytes lie in the archive
 
@@ -25,17 +26,25 @@ class IndexedImage(NamedTuple):
     sha256: str
 
 
-def contents(images: Iterable[IndexedImage], ignored: int) -> Contents:
+def contents_of(images: Iterable[IndexedImage], *, ignored: int = 0, splits_left_out: Sequence[Split] = ()) -> Contents:
     counts: dict[Split, Counter[str]] = {}
     for image in images:
         counts.setdefault(image.split, Counter())[image.label] += 1
     labels: dict[Split, dict[str, int]] = {split: dict(sorted(c.items())) for split, c in sorted(counts.items())}
-    return Contents(images=sum(c.total() for c in counts.values()), labels=labels, ignored=ignored)
+    total = sum(c.total() for c in counts.values())
+    return Contents(images=total, labels=labels, ignored=ignored, splits_left_out=list(splits_left_out))
 
 
 def write_index(images: Iterable[IndexedImage], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(image) + "\n" for image in images)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_report(report: DataReport, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(report.model_dump_json())
         file.flush()
         os.fsync(file.fileno())
 

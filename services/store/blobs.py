@@ -1,5 +1,6 @@
 """The store of bytes: whole or not there, by place (see `places`). Today a local folder."""
 
+import glob
 import os
 import shutil
 import time
@@ -21,8 +22,8 @@ class Blobs(Protocol):
         """Copy `source` in."""
         ...
 
-    def adopt(self, place: str, draft: Path) -> None:
-        """`draft`, which came from `new_draft` or lies beside one, takes its place."""
+    def adopt(self, place: str, draft: Path, *, anew: bool = True) -> None:
+        """`draft`, from `new_draft` or from beside one, takes its place; without `anew`, unless that is taken."""
         ...
 
     def new_draft(self, tenant: str, name: str) -> Path:
@@ -35,6 +36,10 @@ class Blobs(Protocol):
 
     def local(self, place: str) -> Path:
         """The bytes as a local file, to be read only. Raises FileNotFoundError."""
+        ...
+
+    def beginning_with(self, place: str) -> list[str]:
+        """All places of its folder whose names begin as it does, itself too."""
         ...
 
     def delete(self, place: str) -> None: ...
@@ -62,8 +67,11 @@ class LocalBlobs:
         with source.open("rb") as reader, self._drafted(place) as file:
             shutil.copyfileobj(reader, file, 1 << 20)
 
-    def adopt(self, place: str, draft: Path) -> None:
+    def adopt(self, place: str, draft: Path, *, anew: bool = True) -> None:
         path = self._path(place)
+        if not anew and path.exists():
+            draft.unlink()
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(path)
 
@@ -80,6 +88,10 @@ class LocalBlobs:
         if not path.exists():
             raise FileNotFoundError(place)
         return path
+
+    def beginning_with(self, place: str) -> list[str]:
+        path = self._path(place)
+        return sorted(str(found.relative_to(self.root)) for found in path.parent.glob(f"{glob.escape(path.name)}*"))
 
     def delete(self, place: str) -> None:
         self._path(place).unlink(missing_ok=True)

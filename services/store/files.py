@@ -1,13 +1,17 @@
 """Files: their records in Redis, and where their bytes lie."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
-from services.contract.file import Contents
+from pydantic import TypeAdapter
+
+from services.contract.contents import Contents
 from services.contract.ids import is_id, new_id
+from services.contract.layout import GUESSED, Layout
+from services.contract.report import DataReport, Finding
 from services.contract.spec import ArchivePaths
 from services.datasets.index import read_index
 from services.store import keys, places
@@ -33,6 +37,8 @@ class FileRecord:
     index: str
     contents: Contents
     expires_at: int | None = None
+    layout: Layout = GUESSED
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -49,9 +55,12 @@ class FileRecord:
             index=fields["index"],
             contents=Contents.model_validate_json(fields["contents"]),
             expires_at=int(fields["expires_at"]) if fields.get("expires_at") else None,
+            layout=Layout.model_validate_json(fields.get("layout") or "{}"),
+            findings=tuple(FINDINGS.validate_json(fields.get("findings") or "[]")),
         )
 
 
+FINDINGS = TypeAdapter(list[Finding])
 READ = 500  # records at once
 
 
@@ -85,6 +94,8 @@ class Files:
             "index": record.index,
             "contents": record.contents.model_dump_json(),
             "expires_at": record.expires_at or "",
+            "layout": record.layout.model_dump_json(exclude_defaults=True),
+            "findings": FINDINGS.dump_json(list(record.findings)).decode(),
         }
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(keys.file(record.id), mapping=fields)
@@ -119,12 +130,12 @@ class Files:
     async def forget(self, record: FileRecord) -> None:
         """Its bytes go with it, unless another of the tenant's files has the same. In the tenant's turn; may be
         repeated: what was cut off in between is done then."""
-        others = await self._places_of_others(record)
-        if record.index not in others:
-            hashes = await asyncio.to_thread(self._only_in, record.index, others)
+        others = await self._uploads_of_others(record)
+        if record.upload not in others:
+            hashes = await asyncio.to_thread(self._only_in, record.upload, others)
             if hashes:
                 await self._tell_forgotten(record.tenant, hashes)
-            for place in {record.upload, record.data, record.index}:
+            for place in await asyncio.to_thread(self._blobs.beginning_with, record.upload):
                 await asyncio.to_thread(self._blobs.delete, place)
         if not await self._redis.delete(keys.file(record.id)):
             return  # someone was faster, and has counted it
@@ -134,9 +145,9 @@ class Files:
             pipe.incrby(keys.stored(record.tenant), -record.bytes)
             await pipe.execute()
 
-    async def _places_of_others(self, record: FileRecord) -> set[str]:
-        """Of the tenant's other files' indexes, also of records that cannot be read."""
-        files = fields_of_all(self._redis, keys.files_of(record.tenant), keys.file, ["index"], at_once=READ)
+    async def _uploads_of_others(self, record: FileRecord) -> set[str]:
+        """Places of the tenant's other files, also of records that cannot be read."""
+        files = fields_of_all(self._redis, keys.files_of(record.tenant), keys.file, ["upload"], at_once=READ)
         return {place.decode() async for id, (place,) in files if place and id != record.id}
 
     async def forgotten(self, since: float) -> list[Forgotten]:
@@ -157,16 +168,18 @@ class Files:
         seconds, micros = await self._redis.time()
         await self._redis.zadd(keys.FORGOTTEN, {place: seconds + micros / 1e6})
 
-    def _only_in(self, index: str, others: set[str]) -> set[str]:
-        """Hashes of its pictures that are in none of the others."""
-        try:
-            hashes = {image.sha256 for image in read_index(self._blobs.local(index))}
-        except FileNotFoundError:
-            return set()
-        for other in others:
-            with suppress(FileNotFoundError):
-                hashes.difference_update(image.sha256 for image in read_index(self._blobs.local(other)))
+    def _only_in(self, upload: str, others: set[str]) -> set[str]:
+        """Hashes of its pictures, in whichever layout, that are in none of the others."""
+        hashes = set(self._hashes(upload))
+        for other in others if hashes else ():
+            hashes.difference_update(self._hashes(other))
         return hashes
+
+    def _hashes(self, upload: str) -> Iterator[str]:
+        for place in self._blobs.beginning_with(upload):
+            if place.endswith(".index"):
+                with suppress(FileNotFoundError):
+                    yield from (image.sha256 for image in read_index(self._blobs.local(place)))
 
     async def expired(self, now: float) -> list[FileRecord]:
         ids = await self._redis.zrangebyscore(keys.EXPIRING, "-inf", now, 0, READ)
@@ -180,6 +193,22 @@ class Files:
         except (KeyError, ValueError) as error:
             say_once(f"file {fields.get('id')}", str(error))
             return None
+
+    async def laid_out(self, record: FileRecord, layout: Layout | None) -> FileRecord | None:
+        """The file as another layout reads it; None where it was not listed so yet."""
+        if layout is None or layout == record.layout:
+            return record
+        index = places.index(record.upload, layout.digest)
+        with suppress(FileNotFoundError):
+            report = await self.report(replace(record, index=index))
+            found = tuple(report.short)
+            return replace(record, index=index, layout=layout, contents=report.contents, findings=found)
+        return None
+
+    async def report(self, record: FileRecord) -> DataReport:
+        """Raises FileNotFoundError."""
+        content = await asyncio.to_thread(self._blobs.get, places.report(record.index))
+        return DataReport.model_validate_json(content)
 
     def local(self, record: FileRecord) -> ArchivePaths:
         """The archive and its index as local paths, which a trainer can read."""

@@ -10,14 +10,14 @@ from itertools import count
 from redis.exceptions import RedisError, ResponseError
 
 from services.contract.ids import is_id
-from services.contract.job import QueuePlace
+from services.contract.job import JobWarning, QueuePlace
 from services.contract.quota import UNLIMITED, Quota
 from services.contract.spec import JobSpec
 from services.contract.transitions import ENDED, Action, Status
 from services.store import keys
 from services.store.commands import Redis, Value
 from services.store.reading import fields_of_all, read_hash, say_once, some_ids
-from services.store.record import JobRecord
+from services.store.record import WARNINGS, JobRecord
 from services.store.scripts import Answer, Scripts
 
 
@@ -37,12 +37,13 @@ class Jobs:
         self._redis, self._scripts = redis, scripts
 
     async def create(
-        self, id: str, tenant: str, spec: JobSpec, *, warning: str | None = None, quota: Quota = UNLIMITED
+        self, id: str, tenant: str, spec: JobSpec, *, warnings: Sequence[JobWarning] = (), quota: Quota = UNLIMITED
     ) -> bool:
         """Record and place in the queue, or nothing at all: False where the tenant has as many waiting as it may. May
         be repeated with the same id."""
         kind = "any" if spec.device == "auto" else spec.device
-        args: list[Value] = [id, tenant, kind, spec.priority, spec.model_dump_json(), warning or ""]
+        said = WARNINGS.dump_json(list(warnings))
+        args: list[Value] = [id, tenant, kind, spec.priority, spec.model_dump_json(), said]
         args += [quota.queued_jobs, quota.running_jobs, quota.weight, quota.checkpoint_bytes]
         answer, _ = await self._scripts("create", [*keys.of_job(id, tenant), keys.jobs_of(tenant)], args)
         return answer is Answer.OK

@@ -16,12 +16,17 @@ def upload(tenant: str, sha256: str) -> str:
 
 
 def plain_tar(upload: str) -> str:
-    """The same, turned from a tar.gz into a plain tar."""
+    """The same as a plain tar, where it came as a tar.gz or as JSON lines."""
     return f"{upload}.tar"
 
 
-def index(upload: str) -> str:
-    return f"{upload}.index"
+def index(upload: str, layout: str) -> str:
+    """By the digest of rules and layout: one that stands is never rewritten, as records and paused jobs mean it."""
+    return f"{upload}.{layout}.index"
+
+
+def report(index: str) -> str:
+    return f"{index.removesuffix('.index')}.report"
 
 
 def forgotten(tenant: str, name: str) -> str:

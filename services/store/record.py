@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from services.contract.asked import Limits
 from services.contract.evaluation import Evaluation
-from services.contract.job import Attempt, Reason
+from services.contract.job import Attempt, JobWarning, Reason
 from services.contract.model import Result
 from services.contract.progress import CheckpointMetrics, FeatureUsage, Progress, Trial
 from services.contract.recipe import Hyperparameters, Precision
@@ -23,6 +23,7 @@ from services.store.migration import VERSION, migrated
 from services.store.reading import Parts
 
 ATTEMPTS: Final = TypeAdapter(list[Attempt])
+WARNINGS: Final = TypeAdapter(list[JobWarning])
 
 
 class Binding(BaseModel):
@@ -45,6 +46,7 @@ class Latest(BaseModel):
     trials: list[Trial] | None = None
     features: FeatureUsage | None = None
     last_val_step: int | None = None
+    warnings: list[JobWarning] | None = None
 
     def as_fields(self) -> list[str | bytes]:
         """Field, value, field, value, …"""
@@ -83,6 +85,7 @@ class JobRecord:
     device_seconds: float
     claimed_at: int | None
     trimmed_to: str
+    warnings: list[JobWarning]  # of its submission; its attempts' are in `latest`
     latest: Latest
     binding: Binding | None
     result: Result | None
@@ -115,6 +118,7 @@ class JobRecord:
             device_seconds=parts.read("device_seconds", float, 0.0),
             claimed_at=parts.read("claimed_at", int, None),
             trimmed_to=fields.get("trimmed_to", "0-0"),
+            warnings=parts.read("submission_warnings", WARNINGS.validate_json, []),
             latest=Latest.of_parts(parts),
             binding=parts.read("binding", Binding.model_validate_json, None),
             result=parts.read("result", lambda text: Result.model_validate_json(text, extra="ignore"), None),

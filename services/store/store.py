@@ -62,8 +62,9 @@ class Store:
         if record.spec.num_labels > LABELS_SHOWN:
             return None
         file = await self.files.owned_by(record.tenant, record.spec.training_file)
-        if file is not None:
-            return file.contents.names
+        read = file and await self.files.laid_out(file, record.spec.layout)
+        if read is not None:
+            return read.contents.names
         with suppress(FileNotFoundError):
             if record.result is not None:
                 kept = await asyncio.to_thread(self.blobs.get, places.labels(record.result.place))

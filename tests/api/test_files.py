@@ -22,9 +22,10 @@ def test_an_upload_is_listed_counted_and_hashed(api: httpx.Client, upload: Uploa
     assert (file["object"], file["purpose"], file["status"]) == ("file", "fine-tune", "processed")
     assert (file["filename"], file["bytes"]) == ("shapes.zip", len(content))
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
-    assert file["contents"] == {"images": 6, "labels": {"train": {"circle": 3, "square": 3}}, "ignored": 0}
+    each = {"train": {"circle": 3, "square": 3}}
+    assert file["contents"] == {"images": 6, "labels": each, "ignored": 0, "splits_left_out": []}
     assert api.get(f"/v1/files/{file['id']}").json() == file
-    assert api.get("/v1/files").json()["data"] == [file]
+    assert api.get("/v1/files").json()["data"] == [file | {"findings": []}]
 
 
 def test_the_content_comes_back_as_it_was(api: httpx.Client, upload: Upload) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import redis
 
-from services.client.doctor import Finding, findings
+from services.client.doctor import Diagnosis, findings
 from services.settings import Settings
 from services.store import keys
 
 WELL: dict[str, Any] = {"weights": "random:0"}
 
 
-def found(config: Settings, **environment: str) -> dict[str, Finding]:
+def found(config: Settings, **environment: str) -> dict[str, Diagnosis]:
     return {finding.about: finding for finding in findings(config, environment)}
 
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from services.contract.contents import Split
 from services.contract.evaluation import Evaluation, LabelScore
-from services.contract.file import Split
 from workers.trainer.table import Table
 
 CONFUSION_CAP = 100  # labels; a larger matrix would be megabytes in a record

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from services.contract.contents import Split
 from services.contract.errors import LossDiverged
-from services.contract.file import Split
 from services.contract.lines import DoneLine, EvaluationLine, PhaseLine
 from services.contract.progress import Progress, Trial
 from services.contract.spec import TrainerSpec

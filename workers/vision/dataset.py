@@ -69,7 +69,7 @@ def load(spec: TrainerSpec) -> Dataset:
     train, val, test = (examples[split] for split in ("train", "val", "test"))
     if spec.validation is not None:
         others = _examples(spec.validation, spec.labels)
-        val = others["val"] or others["train"]
+        val = others["val"] or others["train"] or others["test"]
     elif not val and spec.split > 0:
         train, val = hold_out(train, spec.split, spec.seed)
     return Dataset(train, val, test)

@@ -16,6 +16,7 @@ from services.api.uploads import received
 from services.api.views import file_view
 from services.contract.errors import FileNeeded, NotFound
 from services.contract.file import File
+from services.contract.report import DataReport
 from services.store import keys
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=Door)
@@ -35,9 +36,13 @@ FORM = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "zip, tar or tar.gz of label/image",
+                            "description": "zip, tar or tar.gz of label/image; or OpenAI's JSON lines of messages",
                         },
                         "purpose": {"type": "string", "enum": ["fine-tune"]},
+                        "layout": {
+                            "type": "string",
+                            "description": "what its folders mean, as JSON, where guessing would be wrong",
+                        },
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
                     },
@@ -102,6 +107,15 @@ async def delete(record: OwnFile, store: TheStore) -> FileDeleted:
 @router.get("/{file_id}")
 async def file(record: OwnFile) -> File:
     return file_view(record)
+
+
+@router.get("/{file_id}/report")
+async def report(record: OwnFile, store: TheStore) -> DataReport:
+    """What was understood of it, what was left out and why, and what looks wrong: from its listing, before training."""
+    try:
+        return await store.files.report(record)
+    except FileNotFoundError:
+        raise NotFound(f"{record.id} has no report: it was uploaded before there were any.", param="file_id") from None
 
 
 @router.get("/{file_id}/content", response_class=FileResponse)

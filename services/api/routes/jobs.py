@@ -8,9 +8,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.datastructures import QueryParams
 
-from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheSettings, TheStore
+from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door
 from services.api.idempotency import once
+from services.api.layouts import laid_out
 from services.api.pages import Page, cursor, page
 from services.api.quotas import may_submit, queue_is_full
 from services.api.series import MOST, JobMetrics, in_csv, in_json
@@ -31,16 +32,24 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_cl
 
 
 @router.post("", response_model=Job)
-async def create(asked: CreateJob, request: Request, caller: TheCaller, store: TheStore, settings: TheSettings) -> Any:
+async def create(
+    asked: CreateJob,
+    request: Request,
+    caller: TheCaller,
+    store: TheStore,
+    listers: TheListers,
+    settings: TheSettings,
+) -> Any:
     """Submit a job: OpenAI's form, or the plain one. With an `Idempotency-Key`, a repeat gets the first answer."""
     body, tenant = await request.json(), caller.tenant
     await may_submit(caller, asked.priority, store)
 
     async def make(id: str) -> Job:
         training = await _file(store, tenant, asked.training_file, "training_file")
+        training = await laid_out(training, asked.layout, store, listers)
         validation = asked.validation_file and await _file(store, tenant, asked.validation_file, "validation_file")
-        spec, warning = resolve(asked, body, training, validation or None, settings)
-        if not await store.jobs.create(id, tenant, spec, warning=warning, quota=caller.quota):
+        spec, warnings = resolve(asked, body, training, validation or None, settings)
+        if not await store.jobs.create(id, tenant, spec, warnings=warnings, quota=caller.quota):
             raise queue_is_full(caller)
         record = await _found(store, id)
         await store.hints.publish(record.kind)

@@ -1,0 +1,50 @@
+"""A file's listings: one for each layout in which it is read, kept once."""
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from services.api.listers import Listers
+from services.contract.errors import InvalidArchive, InvalidRequest
+from services.contract.file import Listed, ListingOrder
+from services.contract.layout import Layout
+from services.store import keys, places
+from services.store.blobs import Blobs
+from services.store.files import FileRecord
+from services.store.store import Store
+
+
+async def laid_out(record: FileRecord, layout: Layout | None, store: Store, listers: Listers) -> FileRecord:
+    """The file as a job's layout reads it, listed so if it was not yet. Raises InvalidRequest."""
+    known = await store.files.laid_out(record, layout)
+    if known is not None or layout is None:
+        return known or record
+    draft = await asyncio.to_thread(store.blobs.new_draft, record.tenant, secrets.token_hex(8))
+    try:
+        data = await asyncio.to_thread(store.blobs.local, record.data)
+        listed = await listers.list(record.tenant, ListingOrder(path=data, draft=draft, layout=layout))
+        async with store.turns.held(keys.files_turn(record.tenant)):
+            await asyncio.to_thread(keep_listing, listed, record.upload, layout, store.blobs)
+    except FileNotFoundError:
+        raise InvalidRequest("training_file: its bytes are gone", param="training_file") from None
+    except InvalidArchive as error:
+        raise InvalidRequest(f"layout: {error.message}", param="layout") from None
+    finally:
+        remove_drafts(draft)
+    return await laid_out(record, layout, store, listers)
+
+
+def keep_listing(listed: Listed, upload: str, layout: Layout, blobs: Blobs) -> str:
+    """Index and report, in their places; the index's."""
+    assert listed.index is not None
+    assert listed.report is not None
+    index = places.index(upload, layout.digest)
+    blobs.adopt(places.report(index), listed.report, anew=False)
+    blobs.adopt(index, listed.index, anew=False)
+    return index
+
+
+def remove_drafts(draft: Path) -> None:
+    """What lies beside it, too."""
+    for leftover in draft.parent.glob(f"{draft.name}*"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""What the folders of an archive mean, said by the user where guessing would be wrong."""
+
+import hashlib
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from services.contract.contents import Split
+
+# The version of the rules by which archives are read: an index names it, so that older ones keep their meaning.
+RULES: Final = 2
+
+Place = Annotated[str, StringConstraints(max_length=4096)]
+Places = Annotated[list[Place], Field(max_length=1000)]
+
+
+class Layout(BaseModel):
+    """Folders by their paths from the archive's top, "" being all of it. What is not said is guessed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: Places = Field([], description="the folder, or folders, whose pictures are trained on")
+    val: Places = Field([], description="those that validate")
+    test: Places = Field([], description="those that are held out for the evaluation")
+    ignore: Places = Field([], description="folders and files that are left out")
+    labels: Literal["first", "leaf"] = Field(
+        "first", description='a picture\'s label: the "first" folder below its split, or the last, its "leaf"'
+    )
+    pattern: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        None, description='labels stand in file names: "{label}_*", or with folders "{split}/{label}.*.jpg"'
+    )
+    table: Place | None = Field(None, description="a CSV or JSON lines in the archive, with path and label of each")
+
+    @field_validator("train", "val", "test", "ignore", mode="before")
+    @classmethod
+    def _one_or_many(cls, places: object) -> object:
+        return [places] if isinstance(places, str) else places
+
+    @field_validator("train", "val", "test", "ignore")
+    @classmethod
+    def _without_slashes(cls, places: list[str]) -> list[str]:
+        return [place.strip("/").removeprefix("./").removesuffix("/.") if place != "." else "" for place in places]
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_names_the_label(cls, pattern: str | None) -> str | None:
+        if pattern is not None and pattern.count("{label}") != 1:
+            raise ValueError('it must hold "{label}" once, as in "{label}_*"')
+        return pattern
+
+    @model_validator(mode="after")
+    def _labels_come_from_one_place(self) -> Self:
+        if self.pattern and self.table:
+            raise ValueError("give pattern or table, not both")
+        return self
+
+    @property
+    def splits(self) -> dict[Split, list[str]]:
+        """Those that are stated."""
+        stated: dict[Split, list[str]] = {"train": self.train, "val": self.val, "test": self.test}
+        return {split: places for split, places in stated.items() if places}
+
+    @property
+    def digest(self) -> str:
+        """Of the rules and of what is stated: it names an index."""
+        said = f"{RULES} {self.model_dump_json(exclude_defaults=True)}"
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+    def label_in_name(self, path: str) -> re.Match[str] | None:
+        """What `pattern` finds in a path, or, where it has no folders, in a file's name."""
+        assert self.pattern is not None
+        subject = path if "/" in self.pattern else path.rpartition("/")[2]
+        return re.fullmatch(_regex(self.pattern), subject)
+
+
+def _regex(pattern: str) -> str:
+    """A label is as short as it can be; `*` is anything within a name."""
+    parts = re.split(r"(\{label\}|\{split\}|\*)", pattern)
+    known = {"{label}": r"(?P<label>[^/]+?)", "{split}": r"(?P<split>[^/]+?)", "*": r"[^/]*"}
+    return "".join(known.get(part) or re.escape(part) for part in parts)
+
+
+GUESSED: Final = Layout()
