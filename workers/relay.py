@@ -11,6 +11,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from services.contract.errors import InternalError, WorkerLost, job_failure
 from services.contract.events import NewEvent
+from services.contract.job import JobWarning
 from services.contract.lines import (
     AliveLine,
     CheckpointLine,
@@ -39,6 +40,7 @@ from workers.outcome import Outcome, os_failure
 
 log = logging.getLogger(__name__)
 
+MOST_WARNINGS = 50  # that a job shows of an attempt
 MOST_VALIDATIONS = 100_000  # of a job that its series keeps
 
 
@@ -52,6 +54,7 @@ class Relay:
         self.progress = Progress()
         self._store, self._heed, self._timing = store, heed, timing
         self._batch = 0
+        self._warnings: list[JobWarning] = []
 
     async def run(self, child: Child) -> None:
         """Each line of the trainer, until it ends or the title is lost; then the trainer is killed."""
@@ -100,7 +103,7 @@ class Relay:
             case FeaturesLine():
                 await self.emit(latest=Latest(features=line.usage), counts=messages.feature_counts(line.usage))
             case WarningLine():
-                await self.emit([messages.event("warn", line.message, line.data)])
+                await self._warn(line)
             case CheckpointLine():
                 await self._keep(line)
             case EvaluationLine():
@@ -133,6 +136,14 @@ class Relay:
         epochs = self.claim.spec.hyperparameters.n_epochs
         every = ceil(epochs * len(self.claim.spec.trials) / MOST_VALIDATIONS)
         return [one for one in validated if one.epoch % every == 0 or one.epoch == epochs]
+
+    async def _warn(self, line: WarningLine) -> None:
+        if line.code is None:
+            await self.emit([messages.event("warn", line.message, line.data)])
+            return
+        self._warnings.append(JobWarning(code=line.code, message=line.message))
+        said = [messages.event("warn", line.message, {"code": line.code} | line.data)]
+        await self.emit(said, latest=Latest(warnings=self._warnings[-MOST_WARNINGS:]))
 
     async def _keep(self, line: CheckpointLine) -> None:
         """Store a checkpoint; a full Redis or disk costs the checkpoint, not the training."""

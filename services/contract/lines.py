@@ -83,7 +83,10 @@ class CheckpointLine(BaseModel):
 
 
 class WarningLine(BaseModel):
+    """With a code it stands in the job, too."""
+
     type: Literal["warning"] = "warning"
+    code: str | None = None
     message: str
     data: dict[str, Any] = {}
 

@@ -161,6 +161,10 @@ class Recipe(Strict):
     precision: Precision | Auto = Field(
         "auto", description='of the backbone; "auto" is the fastest that the worker\'s device passed its check with'
     )
+    max_unreadable: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(
+        0.05,
+        description="share of the images that may be unreadable; more fail the job, one alone never, unless it is 0",
+    )
     sweep: Sweep | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: CheckpointPlan = CheckpointPlan()

@@ -148,7 +148,7 @@ class Soak:
     def _one_fault(self) -> None:
         """Draws one; what it needs may be broken already, then it is left out."""
         name = self.random.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])[0]
-        with contextlib.suppress(RedisError, httpx.HTTPError, StopIteration, IndexError, OSError):
+        with contextlib.suppress(RedisError, httpx.HTTPError, StopIteration, IndexError, OSError, UnicodeError):
             if FAULTS[name][1](self):
                 self.counts[name] += 1
 

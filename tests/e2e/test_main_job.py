@@ -18,7 +18,7 @@ from services.client.stack import Stack
 from services.settings import Settings
 from tests.conftest import free_port
 from tests.drawing import shapes, zipped
-from tests.jobs import JOBS, Upload, ended, final_events, running_long, submitted, train_loss
+from tests.jobs import JOBS, Upload, ended, final_events, look, running_long, submitted, train_loss
 from tests.waiting import wait_until
 from workers.vision.images import normalised, pixels
 
@@ -153,12 +153,14 @@ def test_a_job_whose_weights_cannot_be_had_fails_and_says_how_to_provide_them(
 
 
 def test_unreadable_images_are_a_warning_and_too_many_a_failure(service: httpx.Client, upload: Upload) -> None:
-    job = submitted(service, upload, shapes(12) | {"circle/notes.txt": b"not an image"}, n_epochs=1)
+    job = submitted(service, upload, shapes(12) | {"circle/page.png": b"<html>"}, n_epochs=1)
     assert ended(service, job)["status"] == "succeeded"
     events = service.get(f"{JOBS}/{job}/events", params={"limit": 100}).json()["data"]
-    (warning,) = [event for event in events if event["level"] == "warn"]
-    assert "circle/notes.txt" in warning["message"]
-    job = submitted(service, upload, shapes(3) | {"circle/notes.txt": b"not an image"})
+    warnings = {event["data"]["code"]: event["message"] for event in events if event["level"] == "warn"}
+    assert "circle/page.png" in warnings["unreadable_images"]
+    assert {"unreadable_images", "no_pictures"} <= {warning["code"] for warning in look(service, job)["warnings"]}
+    broken = {f"circle/page-{number}.png": b"<html>%d" % number for number in range(2)}
+    job = submitted(service, upload, shapes(3) | broken)
     assert ended(service, job)["error"]["code"] == "data_unreadable"
 
 

@@ -27,7 +27,7 @@ def cached(folder: Path, pictures: list[bytes]) -> None:
     for picture in pictures:
         key = hashlib.sha256(picture).digest()
         cache = FeatureCache(folder, {key: [0]}, UNSCALED)
-        cache.add([key], torch.ones(1, DIM), [True], 1.0)
+        cache.add([key], torch.ones(1, DIM), {}, 1.0)
         cache.flush()
 
 

@@ -19,8 +19,8 @@ from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset, Example
 from workers.vision.rows import Rows
 from workers.vision.segments import Key
+from workers.vision.shown import NOTES
 
-UNREADABLE_SHARE = 0.05  # of a job's images; more fail it
 NAMED = 20  # unreadable images that the warning names
 
 
@@ -40,8 +40,7 @@ class Features:
         self._examples = data.all
         self._cache_is_well = True
         self._rows = Rows(self._examples, order, backbone, spec, self._warn_of_cache)
-        known = dict.fromkeys(self._rows.known_unreadable(), "known from an earlier job")
-        self._unreadable = UnreadableImages(self._examples, known)
+        self._unreadable = UnreadableImages(self._examples, self._rows.known_unreadable(), spec.max_unreadable)
         self._told = 0.0
 
     def __enter__(self) -> "Features":
@@ -114,6 +113,7 @@ class Features:
         self._report.say(FeaturesLine(usage=usage))
         if self._unreadable.reasons:
             self._report.say(self._unreadable.warning())
+        self._warn_of_notes()
         self._warn_of_lost_labels()
 
     def _warn_of_cache(self, error: OSError) -> None:
@@ -121,6 +121,14 @@ class Features:
             self._cache_is_well = False
             message = f"The feature cache could not be written ({error.strerror})"
             self._report.say(WarningLine(message=f"{message}; later jobs compute these features again."))
+
+    def _warn_of_notes(self) -> None:
+        """Of images that were read, and perhaps not as they were meant."""
+        for code, sentence in NOTES.items():
+            noted = {key for key, said in self._rows.said.items() if code in said.notes}
+            if named := [example.image.path for example in self._examples if example.key in noted]:
+                message = f"{len(named)} images {sentence}: {in_short(named)}."
+                self._report.say(WarningLine(code=f"images_{code}", message=message, data={"images": named[:NAMED]}))
 
     def _warn_of_lost_labels(self) -> None:
         """Labels of which no training image can be read."""
@@ -133,14 +141,16 @@ class Features:
         message = f"No training image of {', '.join(map(repr, lost[:NAMED]))} can be read"
         if len(labels) - len(lost) < 2:
             raise DataUnreadable(f"{message}: fewer than two labels remain.")
-        self._report.say(WarningLine(message=f"{message}: never learned.", data={"labels": lost[:NAMED]}))
+        data = {"labels": lost[:NAMED]}
+        self._report.say(WarningLine(code="labels_lost", message=f"{message}: never learned.", data=data))
 
 
 class UnreadableImages:
     """The images of a job that cannot be decoded: by content, so that copies count as often as they lie there."""
 
-    def __init__(self, examples: list[Example], reasons: dict[Key, str]) -> None:
-        self._examples, self.reasons = examples, reasons
+    def __init__(self, examples: list[Example], reasons: dict[Key, str], share: float) -> None:
+        self._examples, self.reasons, self._share = examples, reasons, share
+        self._most = max(1, int(share * len(examples))) if share else 0  # one file never fails a small set
         self._copies = Counter(example.key for example in examples)
         self._refuse_if_too_many()
 
@@ -152,13 +162,14 @@ class UnreadableImages:
     def warning(self) -> WarningLine:
         named = {example.image.path: self.reasons[example.key] for example in self._affected()[:NAMED]}
         message = f"{self._count()} of {len(self._examples)} images cannot be read and are left out: {self._names()}."
-        return WarningLine(message=message, data={"unreadable": named, "count": self._count()})
+        data = {"unreadable": named, "count": self._count()}
+        return WarningLine(code="unreadable_images", message=message, data=data)
 
     def _refuse_if_too_many(self) -> None:
-        if self._count() > UNREADABLE_SHARE * len(self._examples):
+        if self._count() > self._most:
             raise DataUnreadable(
-                f"More than {UNREADABLE_SHARE:.0%} of {len(self._examples)} images cannot be read, "
-                f"among them {self._names()}."
+                f"More than {self._share:.0%} of {len(self._examples)} images cannot be read (max_unreadable): "
+                f"{self._names()}."
             )
 
     def _count(self) -> int:
@@ -168,6 +179,10 @@ class UnreadableImages:
         return [example for example in self._examples if example.key in self.reasons]
 
     def _names(self) -> str:
-        names = [example.image.path for example in self._affected()]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        return ", ".join(names[:NAMED]) + more
+        """With the reason of each."""
+        return in_short([f"{example.image.path} ({self.reasons[example.key]})" for example in self._affected()])
+
+
+def in_short(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

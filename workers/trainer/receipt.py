@@ -16,7 +16,7 @@ from services.contract.weights import WeightsFile
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset
 from workers.vision.device import describe
-from workers.vision.images import PREPROCESS
+from workers.vision.images import preprocess
 
 
 def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperparameters) -> Receipt:
@@ -28,7 +28,7 @@ def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperpar
         data_sha256=_data_sha256(data),
         weights="file" if isinstance(spec.weights, WeightsFile) else str(spec.weights),
         weights_sha256=backbone.sha256,
-        preprocess=PREPROCESS,
+        preprocess=preprocess(),
         device=ComputeDevice(name=spec.device, model=describe(spec.device), processor=platform.machine()),
         versions={
             "headway": __version__,

@@ -19,10 +19,15 @@ import time
 from contextlib import suppress
 from typing import IO, Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pillow_heif
+from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF")
+from services.datasets.pictures import HEAD, format_of
+from workers.vision.shown import Notes, shown
+
+FORMATS = ("WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "HEIF")
 MAX_PIXELS = 100_000_000  # an image is decoded whole, three bytes a pixel; a 30,000 × 30,000 one would take 2.7 GB
+MAX_ASPECT = 300  # its short side becomes 256: of a strip 1 × 24,000 the other would have six million
 MEMORY = 3 * 1024**3  # bytes of address space: MAX_PIXELS in four channels, and copies
 LENGTH = struct.Struct(">Q")
 
@@ -34,8 +39,8 @@ class Unreadable(Exception):
     """The bytes are no image that we can decode; the message says why."""
 
 
-def decoded(content: bytes, seconds: int) -> Image.Image:
-    """Upright, in RGB. Raises Unreadable; also where it takes more than `seconds` of a core."""
+def decoded(content: bytes, seconds: int) -> tuple[Image.Image, Notes]:
+    """As `shown` gives it. Raises Unreadable; also where it takes more than `seconds` of a core."""
     decoder: Decoder | None = getattr(_of_thread, "decoder", None)
     if decoder is None or not decoder.lives:
         decoder = _of_thread.decoder = Decoder(seconds)
@@ -58,7 +63,7 @@ class Decoder:
     def lives(self) -> bool:
         return self.process.poll() is None
 
-    def ask(self, content: bytes) -> Image.Image:
+    def ask(self, content: bytes) -> tuple[Image.Image, Notes]:
         """Raises Unreadable, OSError, EOFError."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -72,7 +77,8 @@ class Decoder:
         if "refusal" in told:
             raise Unreadable(told["refusal"])
         width, height = told["size"]
-        return Image.frombytes("RGB", (width, height), _exactly(self.process.stdout, 3 * width * height))
+        pixels = _exactly(self.process.stdout, 3 * width * height)
+        return Image.frombytes("RGB", (width, height), pixels), told["notes"]
 
     def close(self) -> int:
         """Its exit status."""
@@ -86,8 +92,11 @@ class Decoder:
 
 
 def refuse_large(image: Image.Image) -> None:
+    size = f"{image.width} × {image.height} pixels"
     if image.width * image.height > MAX_PIXELS:
-        raise Unreadable(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
+        raise Unreadable(f"{size} are more than {MAX_PIXELS}")
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise Unreadable(f"{size}: one side is more than {MAX_ASPECT} times the other")
 
 
 def in_words(error: Exception) -> str:
@@ -100,6 +109,7 @@ def in_words(error: Exception) -> str:
 def main() -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     seconds, memory = map(int, sys.argv[1:])
+    pillow_heif.register_heif_opener(thumbnails=False)
     _limit(resource.RLIMIT_AS, memory)
     while length := source.read(LENGTH.size):
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
@@ -112,12 +122,13 @@ def _answer(content: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             refuse_large(image)
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return {"size": upright.size}, upright.tobytes()
+            upright, notes = shown(image)
+            return {"size": upright.size, "notes": notes}, upright.tobytes()
     except Unreadable as error:
         return {"refusal": str(error)}, b""
     except UnidentifiedImageError:
-        return {"refusal": "no image format that is known"}, b""
+        kind = format_of(content[:HEAD])
+        return {"refusal": f"it begins as {kind} and is damaged" if kind else "no image format that is known"}, b""
     except MemoryError:
         return {"refusal": "it takes more memory to decode than it may"}, b""
     except Exception as error:  # decoders raise whatever they like on damaged bytes

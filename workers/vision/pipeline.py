@@ -13,8 +13,8 @@ import torch
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.decoder import Unreadable
-from workers.vision.images import SIDE, pixels
-from workers.vision.segments import Key
+from workers.vision.images import SIDE, read
+from workers.vision.segments import Key, Said
 
 BATCH = {"cpu": 32, "mps": 64, "cuda": 256}  # fixed and padded: an image's features do not depend on its company
 MOST_THREADS = 8
@@ -23,27 +23,28 @@ AHEAD = 3  # batches in the ring: one on the device, one ready, one being filled
 
 @dataclass(frozen=True)
 class Extracted:
-    """A batch after the backbone: `rows` is (B, 512) float32, `unreadable` says why."""
+    """A batch after the backbone: `rows` is (B, 512) float32, `said` what is to say of some of its images."""
 
     keys: list[Key]
     rows: torch.Tensor
-    unreadable: dict[Key, str]
+    said: dict[Key, Said]
     seconds: float  # that it took
 
     @property
-    def readable(self) -> list[bool]:
-        return [key not in self.unreadable for key in self.keys]
+    def unreadable(self) -> dict[Key, str]:
+        return {key: said.unreadable for key, said in self.said.items() if said.unreadable is not None}
 
 
 def extract(examples: Sequence[Example], backbone: Backbone) -> Generator[Extracted]:
     """Batch by batch, in order; in memory are the ring and an image a thread. Raises what reading an archive raises."""
     began = time.monotonic()
     for batch in _decoded(examples, _Ring(backbone.device)):
-        unreadable = batch.unreadable()  # waits
+        said = batch.said()  # waits
         rows = backbone.extract(batch.slot)[: len(batch.examples)]  # (B, 512)
         keys = [example.key for example in batch.examples]
-        rows[[key in unreadable for key in keys]] = 0.0
-        yield Extracted(keys, rows, unreadable, time.monotonic() - began)
+        extracted = Extracted(keys, rows, said, time.monotonic() - began)
+        rows[[key in extracted.unreadable for key in keys]] = 0.0
+        yield extracted
         began = time.monotonic()
 
 
@@ -71,13 +72,13 @@ class _Decoding:
 
     examples: Sequence[Example]
     slot: torch.Tensor
-    reasons: list[Future[str | None]]
+    decoded: list[Future[Said | None]]
 
-    def unreadable(self) -> dict[Key, str]:
+    def said(self) -> dict[Key, Said]:
         return {
-            example.key: reason
-            for example, future in zip(self.examples, self.reasons, strict=True)
-            if (reason := future.result()) is not None
+            example.key: said
+            for example, future in zip(self.examples, self.decoded, strict=True)
+            if (said := future.result()) is not None
         }
 
 
@@ -100,14 +101,15 @@ def _decoded(examples: Sequence[Example], ring: _Ring) -> Iterator[_Decoding]:
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(place: torch.Tensor, example: Example) -> str | None:
-    """Fill (3, 224, 224); why it cannot be, if so."""
+def _decode_into(place: torch.Tensor, example: Example) -> Said | None:
+    """Fill (3, 224, 224); what is to say of it, such as why it cannot be."""
     try:
-        place.copy_(pixels(example.read()))
+        found, notes = read(example.read())
     except Unreadable as error:
         place.zero_()
-        return str(error)
-    return None
+        return Said(unreadable=str(error))
+    place.copy_(found)
+    return Said(notes=notes) if notes else None
 
 
 def _threads() -> int:

@@ -11,7 +11,7 @@ from workers.vision.arrays import Integers
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.pipeline import Extracted, extract
-from workers.vision.segments import FeatureCache, Key, cache_folder, trim
+from workers.vision.segments import FeatureCache, Key, Said, cache_folder, trim
 
 
 class Rows:
@@ -65,9 +65,16 @@ class Rows:
     def are_there(self, indices: Integers) -> bool:
         return self.is_complete or bool(self._cache.there[indices].all())
 
-    def known_unreadable(self) -> list[Key]:
-        """Those of which the cache knows that they cannot be decoded."""
-        return [key for key in self.known if not self._cache.readable[self._places[key][0]]]
+    def known_unreadable(self) -> dict[Key, str]:
+        """Those of which the cache knows that they cannot be decoded, and why."""
+        said = self.said
+        keys = [key for key in self.known if not self._cache.readable[self._places[key][0]]]
+        return {key: (said[key].unreadable if key in said else None) or "known from an earlier job" for key in keys}
+
+    @property
+    def said(self) -> dict[Key, Said]:
+        """Of images that are there."""
+        return self._cache.said
 
     def copies(self, keys: Sequence[Key]) -> int:
         """How many rows these images take: equal ones share theirs."""
@@ -76,7 +83,7 @@ class Rows:
     def compute_next(self) -> Extracted:
         """The next batch, in the order of need."""
         batch = next(self._batches)
-        self._cache.add(batch.keys, batch.rows, batch.readable, batch.seconds)
+        self._cache.add(batch.keys, batch.rows, batch.said, batch.seconds)
         if self._cache.is_due:
             self._with_cache(self._cache.flush)
         self.computed += len(batch.keys)

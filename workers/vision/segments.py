@@ -2,7 +2,7 @@
 
 A segment is a file written once and never changed, so readers and writers of one folder need no lock:
 
-    what `segmentfile` says · rows × u32: 1 readable, 0 tombstone · rows × dim × f32
+    what `segmentfile` says · rows × u32: 1 readable, 0 tombstone · rows × dim × f32 · what was said, as JSON, by key
 
 A torn or damaged one fails its checksum and is made again. What was not used for longest goes first.
 """
@@ -14,18 +14,19 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, TypeAdapter
 
 from services.contract.timing import TrainerTiming
 from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
-from workers.vision.images import PREPROCESS
+from workers.vision.images import preprocess
 from workers.vision.segmentfile import CHECK, KEY, MAGIC, SHAPE
 
 SEGMENT = 512  # rows a segment, or what came within `timing.segment`
@@ -33,14 +34,25 @@ SEGMENT = 512  # rows a segment, or what came within `timing.segment`
 Key: TypeAlias = bytes  # sha256 of an image's bytes
 
 
+class Said(BaseModel):
+    """Of an image that was decoded: why it cannot be, and what should be known of it."""
+
+    unreadable: str | None = None
+    notes: list[str] = []
+
+
+SAID = TypeAdapter(dict[str, Said])
+
+
 @dataclass(frozen=True)
 class Segment:
-    """Rows of one file: `rows` is (n, 512) float32, `readable` (n,) bool."""
+    """Rows of one file: `rows` is (n, 512) float32, `readable` (n,) bool, `said` of some of its images."""
 
     keys: list[Key]
     rows: Floats
     readable: NDArray[np.bool]
     seconds: float  # that an image took
+    said: Mapping[Key, Said] = field(default_factory=dict)
 
 
 class FeatureCache:
@@ -56,16 +68,18 @@ class FeatureCache:
         self.rows = torch.zeros(n, DIM)
         self.readable, self.there = torch.zeros(n, dtype=torch.bool), np.zeros(n, dtype=np.bool)
         self.seconds = np.zeros(n)
+        self.said: dict[Key, Said] = {}
         self._pending: list[Segment] = []
         self._flushed = time.monotonic()
         for path in sorted(folder.glob("*.features")):
             with suppress(OSError):  # deleted just now, which anyone may do at any time, or not ours to read
                 self._read(path)
 
-    def add(self, keys: list[Key], rows: torch.Tensor, readable: list[bool], seconds: float) -> None:
+    def add(self, keys: list[Key], rows: torch.Tensor, said: Mapping[Key, Said], seconds: float) -> None:
         """`rows` is (n, 512) float32, zeros where not readable, and `seconds` what they took together. They are there
         at once, and safe from the next flush on."""
-        segment = Segment(keys, rows.numpy(), np.array(readable), seconds / len(keys))
+        readable = np.array([key not in said or said[key].unreadable is None for key in keys])
+        segment = Segment(keys, rows.numpy(), readable, seconds / len(keys), said)
         self._fill(segment)
         self._pending.append(segment)
 
@@ -114,11 +128,12 @@ class FeatureCache:
         self.readable.numpy()[to] = segment.readable[origins]
         self.seconds[to] = segment.seconds
         self.there[to] = True
+        self.said |= {key: said for key, said in segment.said.items() if key in self._places}
 
 
 def cache_folder(root: Path, tenant: str, weights_sha256: str, precision: str) -> Path:
     """Everything but the image that a feature depends on is in the folder's name."""
-    space = hashlib.sha256(f"{PREPROCESS}\n{weights_sha256}\n{precision}".encode()).hexdigest()
+    space = hashlib.sha256(f"{preprocess()}\n{weights_sha256}\n{precision}".encode()).hexdigest()
     return root / tenant / space[:32]
 
 
@@ -143,7 +158,8 @@ def trim(tenant: Path, limit: int, timing: TrainerTiming) -> None:
 def _packed(segment: Segment) -> bytes:
     shape = SHAPE.pack(len(segment.keys), DIM, segment.seconds)
     flags, rows = segment.readable.astype("<u4").tobytes(), segment.rows.astype("<f4").tobytes()
-    body = b"".join([shape, *segment.keys, flags, rows])
+    said = SAID.dump_json({key.hex(): said for key, said in segment.said.items()}, exclude_defaults=True)
+    body = b"".join([shape, *segment.keys, flags, rows, said])
     return CHECK.pack(MAGIC, zlib.crc32(body)) + body
 
 
@@ -152,15 +168,23 @@ def _unpacked(mapped: np.memmap) -> Segment | None:
     n, dim, seconds = SHAPE.unpack_from(mapped.data, CHECK.size)
     start = CHECK.size + SHAPE.size
     flags, rows = start + KEY * n, start + (KEY + 4) * n
-    if mapped[: len(MAGIC)].tobytes() != MAGIC or dim != DIM or mapped.size != rows + 4 * DIM * n:
+    said = rows + 4 * DIM * n
+    if mapped[: len(MAGIC)].tobytes() != MAGIC or dim != DIM or mapped.size < said:
         return None
     keys = mapped[start:flags].tobytes()
     return Segment(
         keys=[keys[at : at + KEY] for at in range(0, len(keys), KEY)],
-        rows=mapped[rows:].view("<f4").reshape(n, DIM),
+        rows=mapped[rows:said].view("<f4").reshape(n, DIM),
         readable=mapped[flags:rows].view("<u4") != 0,
         seconds=seconds,
+        said=_parsed(mapped[said:].tobytes()),
     )
+
+
+def _parsed(said: bytes) -> dict[Key, Said]:
+    with suppress(ValueError):  # of a damaged segment, which its checksum tells
+        return {bytes.fromhex(key): of for key, of in SAID.validate_json(said or b"{}").items()}
+    return {}
 
 
 def _joined(parts: Sequence[Segment]) -> Segment:
@@ -170,4 +194,5 @@ def _joined(parts: Sequence[Segment]) -> Segment:
         rows=np.concatenate([part.rows for part in parts]),
         readable=np.concatenate([part.readable for part in parts]),
         seconds=sum(part.seconds * len(part.keys) for part in parts) / len(keys),
+        said={key: said for part in parts for key, said in part.said.items()},
     )

@@ -223,10 +223,23 @@ def test_an_image_that_cannot_be_read_is_named_and_left_out(
 
 
 def test_too_many_unreadable_images_fail_the_job(archive: Archive, trainer_spec: MakeSpec, run_trainer: Run) -> None:
-    files = shapes(6) | {"circle/broken.png": b"no image"}
+    files = shapes(6) | {f"circle/broken-{number}.png": b"no image %d" % number for number in range(2)}
     found = failure(run_trainer(trainer_spec(archive(zipped(files)))))
     assert found.code == "data_unreadable"
-    assert "circle/broken.png" in found.message
+    assert "circle/broken-1.png (no image format that is known)" in found.message
+    lines = run_trainer(trainer_spec(archive(zipped(files)), max_unreadable=0.2, hyperparameters={"n_epochs": 1}))
+    assert lines[-1].type == "done"
+
+
+def test_one_unreadable_image_fails_a_small_set_only_where_none_may_be(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    files = shapes(6) | {"circle/broken.png": b"no image"}
+    for share, ends in ((0.05, "done"), (0.0, "failed"), (0.05, "done")):  # from its tombstone too, with its reason
+        lines = run_trainer(trainer_spec(archive(zipped(files)), max_unreadable=share, hyperparameters={"n_epochs": 1}))
+        assert lines[-1].type == ends
+        (said,) = [line.message for line in lines if line.type in ("warning", "failed")]
+        assert "circle/broken.png (no image format that is known)" in said
 
 
 def test_a_label_without_a_readable_image_is_named_and_one_label_is_no_classifier(

@@ -15,6 +15,7 @@ from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.images import normalised, pixels
 from workers.vision.pipeline import BATCH, extract
+from workers.vision.segments import Said
 
 Archive = Callable[[bytes], ArchivePaths]
 
@@ -47,7 +48,6 @@ def test_features_are_the_same_to_the_bit_in_any_company(archive: Archive, backb
 def test_an_unreadable_image_has_zeros_and_a_reason(archive: Archive, backbone: Backbone) -> None:
     found = examples(archive(zipped({"circle/1.png": png(shape("circle", 1)), "square/1.png": b"no image"})))
     (batch,) = extract(found, backbone)
-    assert batch.readable == [True, False]
     assert batch.unreadable == {found[1].key: "no image format that is known"}
     assert batch.rows.any(dim=1).tolist() == [True, False]
 
@@ -57,7 +57,7 @@ def test_no_more_is_decoded_than_the_ring_holds(
 ) -> None:
     decoded, real = [], pipeline._decode_into
 
-    def counted(place: torch.Tensor, example: Example) -> str | None:
+    def counted(place: torch.Tensor, example: Example) -> Said | None:
         decoded.append(example)
         return real(place, example)
 

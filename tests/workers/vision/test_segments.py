@@ -12,7 +12,7 @@ import torch
 from services.contract.spec import TrainerSpec
 from services.contract.timing import UNSCALED
 from tests.drawing import shapes, zipped
-from workers.vision.segments import FeatureCache, cache_folder, trim
+from workers.vision.segments import FeatureCache, Said, cache_folder, trim
 
 
 def key(number: int) -> bytes:
@@ -27,7 +27,7 @@ def opened(folder: Path, numbers: Iterable[int] = range(10)) -> FeatureCache:
 def filled(folder: Path, count: int = 3, first: int = 0) -> torch.Tensor:
     rows = torch.randn(count, 512)
     cache = opened(folder, range(first, first + count))
-    cache.add([key(first + i) for i in range(count)], rows, [True] * count, seconds=0.5 * count)
+    cache.add([key(first + i) for i in range(count)], rows, {}, seconds=0.5 * count)
     cache.flush()
     return rows
 
@@ -46,10 +46,11 @@ def test_rows_come_back_to_the_bit_wherever_they_are_wanted(tmp_path: Path) -> N
 
 def test_a_tombstone_is_known_and_unreadable(tmp_path: Path) -> None:
     cache = opened(tmp_path, [1])
-    cache.add([key(1)], torch.zeros(1, 512), [False], seconds=0.1)
+    cache.add([key(1)], torch.zeros(1, 512), {key(1): Said(unreadable="a web page")}, seconds=0.1)
     cache.flush()
     for found in (cache, opened(tmp_path, [1])):
         assert (found.there.tolist(), found.readable.tolist()) == ([True], [False])
+        assert found.said == {key(1): Said(unreadable="a web page")}
 
 
 def test_many_segments_hold_no_file_open(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_segment_of_which_nothing_is_wanted_is_neither_read_nor_kept_young(tmp
 def test_two_writers_of_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
     caches = [opened(tmp_path, [0]), opened(tmp_path, [1])]
     for number, cache in enumerate(caches):
-        cache.add([key(number)], torch.full((1, 512), float(number)), [True], seconds=0.1)
+        cache.add([key(number)], torch.full((1, 512), float(number)), {}, seconds=0.1)
         cache.flush()
     assert opened(tmp_path, [0, 1]).rows[:, 0].tolist() == [0.0, 1.0]
 
@@ -133,7 +134,7 @@ def test_rows_are_at_hand_where_the_folder_cannot_be_written(tmp_path: Path) -> 
     (tmp_path / "file").write_text("no folder")
     cache, rows = opened(tmp_path / "file" / "space", [0, 1]), torch.randn(2, 512)
     for number in range(2):
-        cache.add([key(number)], rows[number : number + 1], [True], seconds=0.1)
+        cache.add([key(number)], rows[number : number + 1], {}, seconds=0.1)
         with pytest.raises(OSError, match="Not a directory"):
             cache.flush()
     assert torch.equal(cache.rows, rows)
