@@ -35,6 +35,7 @@ def resolve(
     has_validation = _has_validation(split, training.contents, validation)
     _refuse_without_validation(asked, has_validation)
     _refuse_too_large(asked, num_labels)
+    _refuse_weights(asked, labels)
     points = _points(asked, sum(training.contents.of("train").values()))
     kept = _kept(asked, num_labels)
     recipe = asked.fields_of(Recipe) | {"export": sorted(set(asked.export)), "checkpoints": kept}
@@ -103,6 +104,14 @@ def _refuse_without_validation(asked: CreateJob, has_validation: bool) -> None:
     for param in ("early_stopping", "sweep"):
         if getattr(asked, param) is not None and not has_validation:
             raise InvalidRequest(f"{param}: needs a validation set: give validation_file or a split", param=param)
+
+
+def _refuse_weights(asked: CreateJob, labels: list[str]) -> None:
+    if isinstance(asked.class_weights, dict):
+        unknown = sorted(asked.class_weights.keys() - set(labels))
+        if unknown:
+            said = f"class_weights: {', '.join(map(repr, unknown[:5]))} is not among the training labels"
+            raise InvalidRequest(said, param="class_weights")
 
 
 def _refuse_too_large(asked: CreateJob, num_labels: int) -> None:

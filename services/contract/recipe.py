@@ -154,10 +154,18 @@ class CheckpointPlan(Strict):
     keep: Annotated[int, Field(ge=1, le=100)] = 5
 
 
+LabelWeights = Annotated[dict[str, Annotated[FiniteFloat, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=10_000)]
+
+
 class Recipe(Strict):
     """The options that stand as they were asked for, beside the hyperparameters."""
 
     feature_scaling: FeatureScaling = "none"
+    class_weights: Literal["balanced"] | LabelWeights | None = Field(
+        None,
+        description="of each label's images in the loss, as in F.cross_entropy(weight=…): by label, where one that is "
+        'not named has 1; or "balanced", which gives each label the same say',
+    )
     precision: Precision | Auto = Field(
         "auto", description='of the backbone; "auto" is the fastest that the worker\'s device passed its check with'
     )
@@ -196,6 +204,11 @@ class Method(Strict):
 class AskedRecipe(AskedHyperparameters, Recipe):
     """A recipe as it is asked for: in OpenAI's form (`method` or `hyperparameters`), or in the plain one."""
 
+    # The record's default is the tutorial's; a body's is what learns on whatever backbone.
+    feature_scaling: FeatureScaling = Field(
+        "standard",
+        description='"standard" trains on features of mean 0 and deviation 1; "none" on raw ones, as the tutorial does',
+    )
     method: Method | None = None
     hyperparameters: AskedHyperparameters | None = None
 

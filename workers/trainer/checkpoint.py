@@ -13,6 +13,7 @@ from services.contract.errors import InternalError
 from services.contract.recipe import Hyperparameters
 from workers.trainer.head import Head, HeadStack, Scaler
 from workers.trainer.state import Bucket, Position, Standing, TrainingState
+from workers.vision.arrays import Floats
 
 METADATA = "headway"
 UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
@@ -49,13 +50,13 @@ def packed(state: TrainingState) -> bytes:
     return save(dict(_tensors(state)), metadata={METADATA: header.model_dump_json()})
 
 
-def read(path: Path, trials: Sequence[Hyperparameters]) -> TrainingState:
-    """The state of a job with these trials as it was when `path` was written."""
+def read(path: Path, trials: Sequence[Hyperparameters], class_weights: Floats | None = None) -> TrainingState:
+    """The state of a job with these trials and weights as it was when `path` was written."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it does not iterate)
             header = Header.model_validate_json(file.metadata()[METADATA])
-        return _state(tensors, header, trials)
+        return _state(tensors, header, trials, class_weights)
     except UNREADABLE as error:
         raise InternalError(f"The checkpoint to resume from cannot be read ({type(error).__name__}).") from None
 
@@ -91,14 +92,19 @@ def _tensors(state: TrainingState) -> Iterator[tuple[str, torch.Tensor]]:
     yield "scaling.std", state.scaler.std
 
 
-def _state(tensors: Mapping[str, torch.Tensor], header: Header, trials: Sequence[Hyperparameters]) -> TrainingState:
+def _state(
+    tensors: Mapping[str, torch.Tensor],
+    header: Header,
+    trials: Sequence[Hyperparameters],
+    class_weights: Floats | None,
+) -> TrainingState:
     def head(trial: int, kind: str) -> Head:
         prefix = _prefix(trial, kind, len(trials))
         return Head(tensors[f"{prefix}.weight"].numpy(), tensors[f"{prefix}.bias"].numpy())
 
     def bucket(of: BucketHeader) -> Bucket:
         heads, momenta = [head(t, "") for t in of.trials], [head(t, "momentum.") for t in of.trials]
-        stack = HeadStack(heads, momenta, [trials[t] for t in of.trials])
+        stack = HeadStack(heads, momenta, [trials[t] for t in of.trials], class_weights)
         return Bucket(of.batch_size, of.trials, stack, of.batch, of.step)
 
     return TrainingState(

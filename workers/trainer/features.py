@@ -42,6 +42,7 @@ class Features:
         self._rows = Rows(self._examples, order, backbone, spec, self._warn_of_cache)
         self._unreadable = UnreadableImages(self._examples, self._rows.known_unreadable(), spec.max_unreadable)
         self._told = 0.0
+        report.pass_share = self._rows.missing / max(1, self._rows.missing + len(self._rows.known))
 
     def __enter__(self) -> "Features":
         self._tell()

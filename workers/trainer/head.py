@@ -50,8 +50,14 @@ class HeadStack:
     thread: docs/figures.md has what torch takes.
     """
 
-    def __init__(self, heads: Sequence[Head], momenta: Sequence[Head], trials: Sequence[Hyperparameters]) -> None:
-        self._trials = trials
+    def __init__(
+        self,
+        heads: Sequence[Head],
+        momenta: Sequence[Head],
+        trials: Sequence[Hyperparameters],
+        class_weights: Floats | None = None,
+    ) -> None:
+        self._trials, self._class_weights = trials, class_weights  # (C,), or all the same
         self.weight = np.stack([head.weight for head in heads])  # (H, C, 512)
         self.bias = np.stack([head.bias for head in heads])[:, None]  # (H, 1, C)
         self.weight_momentum = np.stack([momentum.weight for momentum in momenta])
@@ -73,7 +79,7 @@ class HeadStack:
     def only(self, places: Sequence[int]) -> "HeadStack":
         """Those heads, going on as they are."""
         heads, momenta = [self.head(place) for place in places], [self.momentum(place) for place in places]
-        return HeadStack(heads, momenta, [self._trials[place] for place in places])
+        return HeadStack(heads, momenta, [self._trials[place] for place in places], self._class_weights)
 
     def logits(self, x: Floats) -> Floats:
         """(B, 512) → (H, B, C)."""
@@ -84,14 +90,23 @@ class HeadStack:
     def step(self, x: Floats, labels: Integers, rates: Sequence[float]) -> Floats:
         """One step of each head on x (B, 512) and labels (B,), at learning rates (H,). The losses before it, (H,)."""
         rows = np.arange(len(labels))
-        losses, probs = _softmax(self.logits(x), labels, rows)  # (H,), (H, B, C)
+        shares = self._shares(labels)  # (B,)
+        losses, probs = _softmax(self.logits(x), labels, rows, shares)  # (H,), (H, B, C)
         probs[:, rows, labels] -= 1
-        probs /= np.float32(len(labels))  # d loss / d logits
+        probs *= shares[:, None]  # d loss / d logits
         np.matmul(probs.transpose(0, 2, 1), x, out=self._gradient)  # (H, C, 512)
         rate = _column(rates)
         self._descend(self.weight, self.weight_momentum, self._gradient, rate)
         self._descend(self.bias, self.bias_momentum, probs.sum(axis=1, keepdims=True), rate)
         return losses
+
+    def _shares(self, labels: Integers) -> Floats:
+        """What each image counts in the batch's loss, (B,), together 1: by its label's weight, as torch has it."""
+        if self._class_weights is None:
+            return np.full(len(labels), 1 / len(labels), dtype=np.float32)
+        weights: Floats = self._class_weights[labels]
+        shares: Floats = weights / weights.sum()
+        return shares
 
     def _descend(self, parameter: Floats, momentum: Floats, gradient: Floats, rate: Floats) -> None:
         """torch.optim.SGD's update, in place; `gradient` is used up."""
@@ -107,13 +122,14 @@ class HeadStack:
         parameter -= gradient
 
 
-def _softmax(logits: Floats, labels: Integers, rows: Integers) -> tuple[Floats, Floats]:
-    """Mean cross-entropy (H,), and the probabilities (H, B, C) in the place of the logits."""
+def _softmax(logits: Floats, labels: Integers, rows: Integers, shares: Floats) -> tuple[Floats, Floats]:
+    """Cross-entropy (H,), of images that count as `shares` (B,) says, and the probabilities (H, B, C) in the place of
+    the logits."""
     logits -= logits.max(axis=2, keepdims=True)
     own = logits[:, rows, labels]  # (H, B)
     probs = np.exp(logits, out=logits)
     sums = probs.sum(axis=2, keepdims=True)  # (H, B, 1)
-    losses: Floats = (np.log(sums[..., 0]) - own).mean(axis=1)
+    losses: Floats = (np.log(sums[..., 0]) - own) @ shares
     probs /= sums
     return losses, probs
 
@@ -131,7 +147,8 @@ def judge(stack: HeadStack, x: Floats, labels: Integers) -> tuple[list[float], l
         part = labels[start : start + rows]
         logits = stack.logits(x[start : start + rows])  # (H, B, C)
         hits += (logits.argmax(axis=2) == part).sum(axis=1)
-        losses += len(part) * _softmax(logits, part, np.arange(len(part)))[0].astype(np.float64)
+        alike = np.full(len(part), 1 / len(part), dtype=np.float32)
+        losses += len(part) * _softmax(logits, part, np.arange(len(part)), alike)[0].astype(np.float64)
     return (losses / len(labels)).tolist(), (hits / len(labels)).tolist()
 
 

@@ -13,6 +13,7 @@ from services.contract.lines import DoneLine, EvaluationLine, PhaseLine
 from services.contract.progress import Progress, Trial
 from services.contract.spec import TrainerSpec
 from workers.trainer import checkpoint
+from workers.trainer.doubts import doubts
 from workers.trainer.evaluate import evaluate
 from workers.trainer.export import export
 from workers.trainer.features import Features
@@ -43,12 +44,17 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
         state = training.run()
         held_out, split = _held_out(val, test)
 
+    leader = training.ranking.leader()
+    evaluation = None
     if len(held_out):
         report.say(PhaseLine(progress=_phase(training, "evaluating", 99.0)))
-        report.say(_evaluation(spec, training, held_out, split))
+        line = _evaluation(spec, training, held_out, split)
+        evaluation = line.evaluation
+        report.say(line)
+    for doubt in doubts(spec, state.standings[leader], spec.trials[leader], evaluation):
+        report.say(doubt)
 
     report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
-    leader = training.ranking.leader()
     folded = state.scaler.folded(state.head(leader))
     if not all(bool(torch.isfinite(tensor).all()) for tensor in folded.state_dict().values()):
         raise LossDiverged("The weights are not finite once the scaling is folded into them: lower learning_rate.")

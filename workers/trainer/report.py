@@ -22,7 +22,7 @@ ALIVE = AliveLine().model_dump_json() + "\n"
 FLUSH_STEPS = 256
 MOST = 1_000_000  # numbers packed at most, some 20 MB a line; then the training does wait, so that memory is bounded
 
-FEATURES_SHARE, TRAINING_SHARE = 80, 19  # of a job's percent; the rest is the export
+FEATURES_SHARE, TRAINING_SHARE = 80, 19  # of a job's percent, where no image is known; the rest is the export
 
 
 class Report:
@@ -40,6 +40,7 @@ class Report:
         self._flushed = time.monotonic()
         self._progress = Progress()
         self.features = 0.0  # the share of the features that is there
+        self.pass_share = 1.0  # of the images, which need the backbone's pass: the others were known
         self._writer = threading.Thread(target=self._write, daemon=True, name="report")
         self._writer.start()
 
@@ -80,7 +81,8 @@ class Report:
         """How far the job is, with these fields anew; its percent follows."""
         now = self._progress.model_copy(update=changes)
         trained = now.step / now.total_steps if now.total_steps else 0.0
-        percent = round(FEATURES_SHARE * self.features + TRAINING_SHARE * trained, 1)
+        passed = FEATURES_SHARE * self.pass_share
+        percent = round(passed * self.features + (FEATURES_SHARE - passed + TRAINING_SHARE) * trained, 1)
         self._progress = now.model_copy(update={"percent": percent} | changes)
         return self._progress
 

@@ -9,6 +9,7 @@ from torch import nn
 from services.contract.progress import CheckpointMetrics, Trial, TrialStatus
 from services.contract.recipe import Hyperparameters
 from workers.trainer.head import Head, HeadStack, Scaler
+from workers.vision.arrays import Floats
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Standing:
     status: TrialStatus = "training"
     epoch: int = 0
     step: int = 0
+    first_loss: float | None = None  # of its first step
     train_loss: float | None = None
     # of the last epoch that was validated
     val_loss: float | None = None
@@ -101,7 +103,9 @@ class Position:
     images: int = 0
 
 
-def fresh(first: nn.Linear, trials: Sequence[Hyperparameters], scaler: Scaler) -> TrainingState:
+def fresh(
+    first: nn.Linear, trials: Sequence[Hyperparameters], scaler: Scaler, class_weights: Floats | None = None
+) -> TrainingState:
     """The state before step 1: each trial has the first head."""
     head = Head(first.weight.detach().numpy(), first.bias.detach().numpy())
     zero = Head(np.zeros_like(head.weight), np.zeros_like(head.bias))
@@ -109,7 +113,11 @@ def fresh(first: nn.Linear, trials: Sequence[Hyperparameters], scaler: Scaler) -
     for trial, hp in enumerate(trials):
         by_size.setdefault(hp.batch_size, []).append(trial)
     buckets = [
-        Bucket(size, members, HeadStack([head] * len(members), [zero] * len(members), [trials[t] for t in members]))
+        Bucket(
+            size,
+            members,
+            HeadStack([head] * len(members), [zero] * len(members), [trials[t] for t in members], class_weights),
+        )
         for size, members in by_size.items()
     ]
     return TrainingState(scaler, buckets, [Standing() for _ in trials])

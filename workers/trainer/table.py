@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from workers.vision.arrays import Integers
+from workers.trainer.head import Scaler
+from workers.vision.arrays import Floats, Integers
 
 
 def _all_there(indices: Integers) -> None:
@@ -35,3 +36,21 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+class Scaled:
+    """A table's features as the head sees them, each scaled once it is there and wanted."""
+
+    def __init__(self, table: Table, scaler: Scaler) -> None:
+        self._features, self._scaler = table.features, scaler
+        self._rows = table.features.numpy() if scaler.is_none else np.empty(table.features.shape, dtype=np.float32)
+        self._is_scaled = np.full(len(table), scaler.is_none)
+
+    def take(self, rows: Integers) -> Floats:
+        """(B, 512), a copy."""
+        new = rows[~self._is_scaled[rows]]
+        if len(new):
+            self._rows[new] = self._scaler(self._features[new]).numpy()
+            self._is_scaled[new] = True
+        taken: Floats = self._rows.take(rows, axis=0)
+        return taken

@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from services.contract.errors import DataUnreadable, JobFailure, LossDiverged
 from services.contract.lines import Validation
 from services.contract.progress import Progress, Trial
 from services.contract.recipe import Hyperparameters
 from services.contract.spec import TrainerSpec
 from workers.trainer import checkpoint, head
+from workers.trainer.balance import class_weights
 from workers.trainer.checkpointer import Checkpointer
 from workers.trainer.head import Head, Scaler
 from workers.trainer.order import orders
@@ -27,8 +30,10 @@ from workers.trainer.ranking import Ranking
 from workers.trainer.report import Report
 from workers.trainer.state import Bucket, TrainingState, fresh
 from workers.trainer.stop import Stopped
-from workers.trainer.table import Table
+from workers.trainer.table import Scaled, Table
 from workers.vision.arrays import Integers
+
+SCALED_BY = 512  # images of which features' mean and deviation are taken: as many as a feature has numbers
 
 
 class Training:
@@ -42,9 +47,9 @@ class Training:
         self.state = _first_or_resumed_state(spec, train)
         self.ranking = Ranking(self.state.standings, spec.early_stopping)
         self._checkpointer = Checkpointer(spec, self.state, self.ranking, report, self._flush)
-        self._train = Table(self.state.scaler(train.features), train.labels, train.readable, train.arrive)
-        self._x, self._labels = self._train.features.numpy(), self._train.labels.numpy()  # (n, 512), (n,)
-        self._readable = self._train.readable.numpy()  # (n,); like the features, it may still be filled
+        self._train, self._labels = train, train.labels.numpy()  # (n,)
+        self._x = Scaled(train, self.state.scaler)
+        self._readable = train.readable.numpy()  # (n,); like the features, it may still be filled
         self._arriving_val = val
         self._val: Table | None = None
         self._total = sum(map(self._steps_of, {hp.batch_size for hp in self._trials}))
@@ -123,7 +128,7 @@ class Training:
             return
         total = self._steps_of(bucket.batch_size)
         rates = [learning_rate(self._trials[trial], bucket.step, total) for trial in bucket.trials]
-        losses = bucket.stack.step(self._x.take(rows, axis=0), self._labels[rows], rates).tolist()  # (H,)
+        losses = bucket.stack.step(self._x.take(rows), self._labels[rows], rates).tolist()  # (H,)
         bucket.step += 1
         self.state.at += 1
         self._images += len(rows)
@@ -134,7 +139,9 @@ class Training:
 
     def _note(self, bucket: Bucket, losses: Sequence[float]) -> None:
         for trial, loss in zip(bucket.trials, losses, strict=True):
-            self.state.standings[trial].step, self.state.standings[trial].train_loss = bucket.step, loss
+            standing = self.state.standings[trial]
+            standing.step, standing.train_loss = bucket.step, loss
+            standing.first_loss = loss if standing.first_loss is None else standing.first_loss
         if bucket.trials:
             self._report.steps(bucket.trials, self.state.at, bucket.step, losses)
         self._flush_if_due()
@@ -252,10 +259,20 @@ def learning_rate(hp: Hyperparameters, step: int, total: int) -> float:
 
 
 def _first_or_resumed_state(spec: TrainerSpec, train: Table) -> TrainingState:
-    standard = spec.feature_scaling == "standard"
-    if standard:
-        train = train.whole()
+    weights = class_weights(spec, train.labels.numpy())
     if spec.resume:
-        return checkpoint.read(Path(spec.resume), spec.trials)
-    scaler = Scaler.of(train.features[train.readable]) if standard else Scaler.none()
-    return fresh(head.fresh(spec.seed, spec.num_labels), spec.trials, scaler)
+        return checkpoint.read(Path(spec.resume), spec.trials, weights)
+    scaler = _scaler(spec, train) if spec.feature_scaling == "standard" else Scaler.none()
+    return fresh(head.fresh(spec.seed, spec.num_labels), spec.trials, scaler, weights)
+
+
+def _scaler(spec: TrainerSpec, train: Table) -> Scaler:
+    """Of the first readable images in the first epoch's order: the loss streams before all features are there."""
+    order = next(orders(spec, len(train)))
+    readable = train.readable.numpy()
+    for count in range(SCALED_BY, len(order) + SCALED_BY, SCALED_BY):
+        train.arrive(order[:count])
+        found = order[:count][readable[order[:count]]]
+        if len(found) >= SCALED_BY:
+            break
+    return Scaler.of(train.features[np.sort(found[:SCALED_BY])])

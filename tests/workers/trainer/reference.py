@@ -8,16 +8,26 @@ from services.contract.recipe import Hyperparameters
 
 
 def reference_loop(
-    features: torch.Tensor, labels: torch.Tensor, num_labels: int, hp: Hyperparameters, seed: int
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    num_labels: int,
+    hp: Hyperparameters,
+    seed: int,
+    weight: torch.Tensor | None = None,
 ) -> tuple[list[float], nn.Linear]:
     """Per-step losses and the final head, from features (n, 512)."""
     torch.manual_seed(seed)
     head = nn.Linear(512, num_labels)
-    return plain_loop(head, features, labels, hp, seed), head
+    return plain_loop(head, features, labels, hp, seed, weight), head
 
 
 def plain_loop(
-    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, hp: Hyperparameters, seed: int
+    model: nn.Module,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    hp: Hyperparameters,
+    seed: int,
+    weight: torch.Tensor | None = None,
 ) -> list[float]:
     """Trains `model` as it stands; the loss of each step."""
     order = torch.Generator().manual_seed(seed)
@@ -32,7 +42,7 @@ def plain_loop(
     for _ in range(hp.n_epochs):
         for batch in torch.randperm(len(labels), generator=order).split(hp.batch_size):
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(inputs[batch]), labels[batch])
+            loss = F.cross_entropy(model(inputs[batch]), labels[batch], weight=weight)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

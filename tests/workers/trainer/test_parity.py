@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ from workers.trainer.stop import Stopped
 from workers.trainer.table import Table
 from workers.trainer.train import Training
 from workers.vision import backbone
+from workers.vision.arrays import Integers
 from workers.vision.images import normalised, pixels
 
 STABLE: list[dict[str, Any]] = [
@@ -105,6 +107,50 @@ def test_at_the_chaotic_defaults_each_step_is_the_references_from_the_same_head(
             assert torch.allclose(bucket.stack.head(0).layer().weight, twin.weight, atol=1e-5)
 
 
+@pytest.mark.parametrize("asked", ["balanced", {"3": 5.0, "7": 0.25}])
+@pytest.mark.parametrize("settings", STABLE)
+def test_class_weights_are_those_of_cross_entropy(
+    spec: Callable[..., TrainerSpec], digits: Table, settings: Any, asked: Any
+) -> None:
+    kept = (digits.labels != 3) | (torch.arange(len(digits)) % 3 == 0)  # not the same number of each
+    few = Table(digits.features[kept], digits.labels[kept], digits.readable[kept])
+    job = spec(class_weights=asked, **settings)
+    losses, _, _ = trained(job, few)
+    features = standardised(few.features) if job.feature_scaling == "standard" else few.features
+    counts = torch.bincount(few.labels, minlength=10).float()
+    weight = len(few) / (10 * counts) if asked == "balanced" else torch.ones(10)
+    for label, value in ({} if asked == "balanced" else asked).items():
+        weight[int(label)] = value
+    wanted, _ = reference_loop(features, few.labels, 10, job.hyperparameters, job.seed, weight)
+    plain, _ = reference_loop(features, few.labels, 10, job.hyperparameters, job.seed)
+    assert max(abs(a - b) for a, b in zip(losses[0], wanted, strict=True)) < 1e-4
+    assert max(abs(a - b) for a, b in zip(losses[0], plain, strict=True)) > 1e-3
+
+
+def test_scaling_is_by_the_first_readable_images_of_the_first_epochs_order(spec: Callable[..., TrainerSpec]) -> None:
+    """The others may still be on their way: they are scaled as they come."""
+    generator = torch.Generator().manual_seed(1)
+    features, labels = (
+        torch.randn(1300, 512, generator=generator) * 3 + 1,
+        torch.randint(10, (1300,), generator=generator),
+    )
+    readable = torch.rand(1300, generator=generator) > 0.01
+    asked, arrived = spec(feature_scaling="standard", hyperparameters={"n_epochs": 1}), []
+
+    def arrive(indices: Integers) -> None:
+        arrived.append(len(indices))
+
+    training = Training(asked, Table(features, labels, readable, arrive), None, Ledger(), lambda: False)
+    order = next(orders(asked, 1300))
+    first = np.sort(order[readable.numpy()[order]][:512])
+    wanted = head.Scaler.of(features[first])
+    assert torch.equal(training.state.scaler.mean, wanted.mean)
+    assert torch.equal(training.state.scaler.std, wanted.std)
+    assert max(arrived) < 1300
+    state = training.run()
+    assert state.at == math.ceil(1300 / asked.hyperparameters.batch_size)
+
+
 @pytest.mark.slow
 def test_the_whole_network_run_every_epoch_gives_the_same_losses_and_predictions(
     archive: Callable[[bytes], ArchivePaths],
@@ -170,7 +216,9 @@ def halves(digits: Table) -> tuple[Table, Table]:
     return tuple(Table(digits.features[m], digits.labels[m], digits.readable[m]) for m in (~val, val))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("more", [{}, {"early_stopping": {"patience": 2, "metric": "val_accuracy"}}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"early_stopping": {"patience": 2, "metric": "val_accuracy"}}, {"class_weights": {"3": 4.0}}], ids=str
+)
 def test_every_trial_of_a_sweep_is_the_same_job_alone(
     spec: Callable[..., TrainerSpec], halves: tuple[Table, Table], more: dict[str, Any]
 ) -> None:
@@ -186,7 +234,7 @@ def test_every_trial_of_a_sweep_is_the_same_job_alone(
         assert (ours.status, ours.epoch, ours.step) == (theirs.status, theirs.epoch, theirs.step)
         assert ours.best and theirs.best
         assert ours.best.val_loss == pytest.approx(theirs.best.val_loss, abs=1e-5)
-    if more:
+    if "early_stopping" in more:
         assert len({standing.epoch for standing in state.standings}) > 1, "all stopped at once: this shows nothing"
 
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -238,8 +239,8 @@ def test_one_unreadable_image_fails_a_small_set_only_where_none_may_be(
     for share, ends in ((0.05, "done"), (0.0, "failed"), (0.05, "done")):  # from its tombstone too, with its reason
         lines = run_trainer(trainer_spec(archive(zipped(files)), max_unreadable=share, hyperparameters={"n_epochs": 1}))
         assert lines[-1].type == ends
-        (said,) = [line.message for line in lines if line.type in ("warning", "failed")]
-        assert "circle/broken.png (no image format that is known)" in said
+        said = [line.message for line in lines if line.type in ("warning", "failed")]
+        assert "circle/broken.png (no image format that is known)" in said[0]
 
 
 def test_a_label_without_a_readable_image_is_named_and_one_label_is_no_classifier(
@@ -320,3 +321,46 @@ def test_a_changed_archive_fails_the_job(
 
 def test_a_device_that_is_not_there_fails_the_job(archive: Archive, trainer_spec: MakeSpec, run_trainer: Run) -> None:
     assert failure(run_trainer(trainer_spec(archive(zipped(shapes(2))), device="cuda:7"))).code == "device_unavailable"
+
+
+@pytest.mark.parametrize("scaling", ["none", "standard"])
+def test_the_percent_of_a_job_on_known_images_is_its_share_of_steps(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, scaling: str, tmp_path: Path
+) -> None:
+    asked = {"feature_scaling": scaling, "cache": str(tmp_path / "cache"), "hyperparameters": {"n_epochs": 4}}
+    training = archive(zipped(shapes(8, first=400)))
+    cold, warm = (run_trainer(trainer_spec(training, **asked)) for _ in range(2))
+
+    assert next(line.progress.percent for line in cold if line.type == "metrics") >= 80
+    percents = [line.progress.percent for line in warm if line.type in ("phase", "metrics")]
+    assert percents[0] == 0
+    assert all(earlier <= later for earlier, later in pairwise(percents))
+    assert 0 <= next(line.progress for line in warm if line.type == "phase").percent < 1
+
+
+def test_a_job_that_learned_nothing_says_so(archive: Archive, trainer_spec: MakeSpec, run_trainer: Run) -> None:
+    """A loss that rises, and an accuracy that always saying one label has too."""
+    hyperparameters = {"learning_rate": 30.0, "n_epochs": 3}
+    lines = run_trainer(trainer_spec(archive(zipped(shapes(10))), hyperparameters=hyperparameters))
+    assert lines[-1].type == "done"
+    codes = {line.code: line.message for line in lines if line.type == "warning"}
+    assert "above where it began" in codes["loss_rose"]
+    assert 'feature_scaling="standard"' in codes["loss_rose"]
+
+
+def test_a_job_no_better_than_the_largest_label_says_so(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    same = shapes(1)["circle/000.png"]
+    files = {f"{label}/{n}.png": same for label, count in (("a", 10), ("b", 5)) for n in range(count)}
+    lines = run_trainer(trainer_spec(archive(zipped(files)), labels=["a", "b"], split=0.4))
+    said = next(line for line in lines if line.type == "warning")
+    assert said.code == "no_better_than_chance"
+    assert "always saying 'a'" in said.message
+
+
+def test_a_job_that_nothing_could_be_held_out_for_says_so(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run
+) -> None:
+    lines = run_trainer(trainer_spec(archive(zipped(shapes(1))), split=0.2))
+    assert "no_validation" in [line.code for line in lines if line.type == "warning"]
