@@ -9,7 +9,17 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
-VISION = {"services.contract", "services.datasets", "torch", "torchvision", "numpy", "PIL", "pydantic", "pydantic_core"}
+VISION = {
+    "services.contract",
+    "services.datasets",
+    "torch",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "pillow_heif",
+    "pydantic",
+    "pydantic_core",
+}
 
 # What a room may import beside itself and the standard library.
 ALLOWED = {

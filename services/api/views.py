@@ -1,8 +1,11 @@
 """Records as clients see them."""
 
 import time
+from collections.abc import Sequence
 
+from services.api.waiting import reason_of
 from services.contract.file import File
+from services.contract.fleet import Worker
 from services.contract.ids import checkpoint_id, model_id
 from services.contract.job import (
     Checkpoint,
@@ -26,9 +29,13 @@ from services.store.record import JobRecord
 
 
 def job_view(
-    record: JobRecord, retention: float | None, place: QueuePlace | None = None, labels: list[str] | None = None
+    record: JobRecord,
+    retention: float | None,
+    workers: Sequence[Worker],
+    place: QueuePlace | None = None,
+    labels: list[str] | None = None,
 ) -> Job:
-    """`retention` in days."""
+    """`retention` in days; `workers` are those that take jobs."""
     spec, latest, trials = record.spec, record.latest, record.latest.trials or []
     leader = leader_of(trials)
     recipe = spec.fields_of(Recipe)
@@ -45,7 +52,7 @@ def job_view(
         estimated_finish=_estimated_finish(record),
         expires_at=_expires_at(record, retention),
         status=record.status,
-        status_reason=_reason(record),
+        status_reason=_reason(record, workers),
         allowed_actions=allowed_actions(record.status),
         error=_error(record),
         organization_id=record.tenant,
@@ -90,10 +97,10 @@ def _openai(hp: Hyperparameters) -> OpenAIHyperparameters:
     )
 
 
-def _reason(record: JobRecord) -> Reason:
+def _reason(record: JobRecord, workers: Sequence[Worker]) -> Reason:
     if record.problem is not None and record.status not in ENDED:
         return Reason(code="record_unreadable", message=record.problem)
-    return record.reason
+    return reason_of(record, workers)
 
 
 def _error(record: JobRecord) -> OpenAIError | None:

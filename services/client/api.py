@@ -1,7 +1,6 @@
 """The public API as the command uses it: upload, submit, follow."""
 
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 from httpx_sse import ServerSentEvent, connect_sse
 
 from services.contract.addresses import is_loopback
+from services.contract.layout import Layout
 from services.contract.timing import Timing
 
 
@@ -46,9 +46,11 @@ class Headway:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._http.close()
 
-    def upload(self, name: str, content: IO[bytes]) -> dict[str, Any]:
+    def upload(self, name: str, content: IO[bytes], layout: Layout | None = None) -> dict[str, Any]:
         """The file object of an uploaded archive."""
         form = {"purpose": "fine-tune"}
+        if layout is not None:
+            form["layout"] = layout.model_dump_json(exclude_defaults=True)
         return self._json(self._http.post("/v1/files", data=form, files={"file": (name, content)}, timeout=None))
 
     def submit(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +63,29 @@ class Headway:
         """The newest page."""
         return list(self._json(self._http.get("/v1/fine_tuning/jobs"))["data"])
 
-    def cancel(self, id: str) -> dict[str, Any]:
-        return self._json(self._http.post(f"/v1/fine_tuning/jobs/{id}/cancel"))
+    def wish(self, id: str, action: str) -> dict[str, Any]:
+        """cancel, pause or resume."""
+        return self._json(self._http.post(f"/v1/fine_tuning/jobs/{id}/{action}"))
+
+    def delete(self, id: str) -> None:
+        """A job or a file, by its id."""
+        kind = "files" if id.startswith("file-") else "fine_tuning/jobs"
+        self._json(self._http.delete(f"/v1/{kind}/{id}"))
+
+    def files(self) -> list[dict[str, Any]]:
+        """The newest."""
+        return list(self._json(self._http.get("/v1/files"))["data"])
+
+    def events(self, id: str) -> list[dict[str, Any]]:
+        """All that are kept, oldest first."""
+        found: list[dict[str, Any]] = []
+        after: dict[str, str] = {}
+        while True:
+            page = self._json(self._http.get(f"/v1/fine_tuning/jobs/{id}/events", params={"limit": 100, **after}))
+            found += page["data"]
+            if not page["has_more"]:
+                return found[::-1]
+            after = {"after": page["data"][-1]["id"]}
 
     def forget(self, tenant: str) -> dict[str, Any]:
         """One pass; jobs that are still being stopped need another."""
@@ -127,10 +150,3 @@ class Headway:
 
 class _Away(ApiError):
     """The service answers, but not its store."""
-
-
-def packed(folder: Path, into: IO[bytes]) -> None:
-    """A folder of label/image as a zip, uncompressed: images are compressed already."""
-    with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            archive.write(path, path.relative_to(folder))

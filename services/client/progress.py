@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.table import Column
 
 from services.client.api import Headway
 from services.client.terminal import shown
 
+WIDE = 100  # columns, from which on the bar is long
 WARNING_LEVELS = {"warn": "yellow", "error": "red"}
 
 
@@ -16,17 +19,27 @@ def watch(api: Headway, job: str, console: Console) -> dict[str, Any]:
     columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description:<12}"),
-        BarColumn(bar_width=32),
+        BarColumn(bar_width=20 if console.width < WIDE else 32),
         TaskProgressColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
     ]
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("queued", total=100.0, facts="waiting for a worker")
-        for event in api.follow(job):
-            _tell(event, bar, console)
-            data = event.get("data") or {}
-            if "phase" in data:
-                bar.update(task, completed=data["percent"], description=data["phase"], facts=_facts(data))
+        now = api.job(job)
+        waits = now["status"] == "queued"
+        why = now["status_reason"]["message"] if waits else ""
+        task = bar.add_task(now["status"] if waits else "starting", total=100.0, facts=shown(why))
+        try:
+            for event in api.follow(job):
+                _tell(event, bar, console)
+                data = event.get("data") or {}
+                if "phase" in data:
+                    bar.update(task, completed=data["percent"], description=data["phase"], facts=_facts(data))
+        except KeyboardInterrupt:
+            bar.stop()
+            console.print(
+                f"Still training as {job}; `headway watch {job}` returns to it.", highlight=False, soft_wrap=True
+            )
+            raise typer.Exit(130) from None
         ended = api.job(job)
         if ended["status"] == "succeeded":
             bar.update(

@@ -1,12 +1,14 @@
 """The terminal: where the command prints, and how it ends with a sentence."""
 
+import sys
 import unicodedata
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 
-console = Console()
+# What is piped is read by programs: no line of it is broken.
+console = Console() if sys.stdout.isatty() else Console(width=10_000)
 
 
 def shown(text: str) -> str:
@@ -16,6 +18,11 @@ def shown(text: str) -> str:
 
 def shown_lines(text: str) -> str:
     return "\n".join(map(shown, text.splitlines()))
+
+
+def print_plain(text: str) -> None:
+    """A line as it is, not broken."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def fail(message: str) -> NoReturn:

@@ -39,7 +39,12 @@ def list_upload(path: Path, layout: Layout = GUESSED) -> Listing:
             raise InvalidArchive("layout: JSON lines of messages state each label: leave it out")
         plain, labels = tar_of_messages(path)
         return _listed(read_archive(plain), lambda archive, reading: _by_message(archive, labels, reading))
-    return _listed(read_archive(path), lambda archive, reading: read(archive, layout, reading))
+    return list_tree(read_archive(path), layout)
+
+
+def list_tree(archive: ArchiveTree, layout: Layout) -> Listing:
+    """Raises InvalidArchive."""
+    return _listed(archive, lambda archive, reading: read(archive, layout, reading))
 
 
 def read(archive: ArchiveTree, layout: Layout, reading: Reading) -> None:

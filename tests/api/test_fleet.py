@@ -16,6 +16,7 @@ from services.store.autoscaling import KEPT
 from services.store.store import Store, open_store
 from services.store.workers import Drain
 from tests.conftest import profile
+from tests.jobs import JOBS
 from tests.reports import worker
 
 Submit = Callable[..., httpx.Response]
@@ -123,3 +124,19 @@ def test_a_worker_can_be_asked_to_leave_now_or_after_its_job(api: httpx.Client, 
     assert wish() is Drain.AFTER_JOB
     assert api.post("/v1/workers/w/drain").status_code == 200
     assert wish() is Drain.NOW
+
+
+def test_a_job_says_that_no_living_worker_can_take_it(api: httpx.Client, submit: Submit, on_store: OnStore) -> None:
+    def said(id: str) -> str:
+        (listed,) = [job for job in api.get(JOBS).json()["data"] if job["id"] == id]
+        looked = api.get(f"{JOBS}/{id}").json()
+        assert listed["status_reason"] == looked["status_reason"]
+        return str(looked["status_reason"]["message"])
+
+    anywhere, on_cuda = submit().json()["id"], submit(device="cuda").json()["id"]
+    assert "No worker is running" in said(anywhere)
+    on_store(lambda store: store.workers.report(worker("w")))
+    assert said(anywhere) == "Waiting for a worker."
+    assert said(on_cuda) == "No worker has cuda: there is cpu."
+    on_store(lambda store: store.workers.remove("w"))
+    assert "No worker is running" in said(on_cuda)

@@ -17,6 +17,7 @@ from services.api.quotas import may_submit, queue_is_full
 from services.api.series import MOST, JobMetrics, in_csv, in_json
 from services.api.submission import resolve
 from services.api.views import checkpoint_view, job_view
+from services.api.waiting import workers_for
 from services.contract.asked import CreateJob
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
 from services.contract.evaluation import Evaluation
@@ -64,7 +65,9 @@ async def jobs(tenant: Tenant, store: TheStore, request: Request, after: After =
     wanted, start = _metadata(request.query_params), cursor(after, "ftjob")
     records, more = await store.jobs.page(tenant, after=start, limit=min(limit, PAGE), metadata=wanted)
     await store.submissions.are_read(record.id for record in records)
-    return page([job_view(record, store.retention_days, await store.jobs.place(record)) for record in records], more)
+    workers = await workers_for(records, store)
+    days = store.retention_days
+    return page([job_view(record, days, workers, await store.jobs.place(record)) for record in records], more)
 
 
 @router.get("/{job_id}")
@@ -206,4 +209,5 @@ async def _found(store: Store, id: str) -> JobRecord:
 
 
 async def _view(store: Store, record: JobRecord) -> Job:
-    return job_view(record, store.retention_days, await store.jobs.place(record), await store.labels(record))
+    place, labels = await store.jobs.place(record), await store.labels(record)
+    return job_view(record, store.retention_days, await workers_for([record], store), place, labels)
