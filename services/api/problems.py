@@ -67,9 +67,15 @@ async def _answer_validation(request: Request, error: Exception) -> JSONResponse
         return problem(errors.BadRequest(f"The body is no JSON: {error.errors()[0]['ctx']['error']}."))
     if error.errors()[0]["loc"] == ("body",) and error.errors()[0]["type"] != "conflict":
         return problem(errors.InvalidRequest("Send a JSON object, with the header Content-Type: application/json."))
-    first = found[0]
+    first = found[_most_telling(error.errors())]
     message = f"{first['param']}: {first['message']}" if first["param"] else first["message"]
     return problem(errors.InvalidRequest(message, param=first["param"] or None, errors=found))
+
+
+def _most_telling(found: Sequence[Any]) -> int:
+    """Of the first wrong field, the deepest: where a value may be of two kinds, the kind that it comes closer to."""
+    fields = [_param(e["loc"]).split(".")[0] for e in found]
+    return max((i for i, name in enumerate(fields) if name == fields[0]), key=lambda i: len(found[i]["loc"]))
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:

@@ -1,6 +1,7 @@
 """An upload, parsed as it streams: straight into the file store, hashed and counted on the way, cut at the cap."""
 
 import asyncio
+import difflib
 import hashlib
 import os
 import re
@@ -30,6 +31,7 @@ from services.store.blobs import Blobs
 from services.store.files import FileRecord
 
 FIELD_CAP = 64 * 1024  # bytes of a form field that is no file
+FIELDS = ("file", "purpose", "layout", "expires_after[anchor]", "expires_after[seconds]")
 EXPIRES = 'expires_after: send anchor "created_at" and between 3600 and 2592000 seconds'
 FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
 
@@ -175,6 +177,7 @@ class _Parts:
         else:
             self._text += data[start:end]
             if len(self._text) > FIELD_CAP:
+                _refuse_unknown(self._name)
                 raise InvalidRequest(f"{self._name}: at most {FIELD_CAP} bytes", param=self._name)
 
     def _file_data(self, data: bytes) -> None:
@@ -195,12 +198,20 @@ class _Parts:
 def _check(form: Form) -> None:
     if not form.ended:
         raise BadRequest("The upload was cut off: the multipart body has no end.")
+    for name in form.fields:
+        _refuse_unknown(name)
     if form.filename is None:
         raise InvalidRequest("file: required: a zip, tar or tar.gz of label/image", param="file")
     if (purpose := form.fields.get("purpose")) != "fine-tune":
         said = "required" if purpose is None else f"{purpose!r} is not known here"
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
     _ = form.expires_at, form.layout
+
+
+def _refuse_unknown(name: str) -> None:
+    if name not in FIELDS:
+        close = next(iter(difflib.get_close_matches(name, FIELDS, 1)), "file")
+        raise InvalidRequest(f"{name[:64]}: unknown field of the form: did you mean {close}?", param=name[:64])
 
 
 def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
