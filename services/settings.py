@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         "", description="of other sites' pages that may call it, as http://localhost:3000, with commas between"
     )
     root_path: str = Field("", description="the path under which a proxy serves it, as /headway")
-    max_upload_bytes: int = Field(512 * 1024**2, gt=0, description="of one upload; more is cut off with 413")
+    max_upload_bytes: int = Field(8 * 1024**3, gt=0, description="of one upload; more is cut off with 413")
 
     weights: Annotated[WeightsSource, NoDecode] = Field(
         DefaultWeights(),

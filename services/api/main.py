@@ -16,7 +16,7 @@ from services.api import auth, problems
 from services.api.head import HeadAsGet
 from services.api.listers import Listers
 from services.api.prefix import UnderPath
-from services.api.routes import events, files, fleet, health, jobs, metrics, models
+from services.api.routes import events, files, fleet, health, jobs, metrics, models, uploads
 from services.api.streams import Streams
 from services.contract.errors import HeadwayError
 from services.process.ending import end
@@ -38,8 +38,9 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.uploads_under_way = Counter()  # by tenant
     app.include_router(files.uploads)
+    app.include_router(uploads.parts)
     app.include_router(events.tokens)
-    for routes in (files, jobs, events, models, fleet, health, metrics):
+    for routes in (files, uploads, jobs, events, models, fleet, health, metrics):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)
     problems.install(app)

@@ -1,73 +1,23 @@
-"""An upload, parsed as it streams: straight into the file store, hashed and counted on the way, cut at the cap."""
+"""An upload: received straight into the file store, listed as it ends, kept in its place."""
 
 import asyncio
-import difflib
-import hashlib
-import os
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import dataclass
 
 from fastapi import Request
-from pydantic import ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
+from services.api.forms import FORM_SLACK, Form, parse, refuse_unknown, too_large
 from services.api.layouts import keep_listing, remove_drafts
 from services.api.listers import Listers
-from services.api.wording import in_words
-from services.contract.errors import BadRequest, InvalidRequest, TooLarge
+from services.contract.errors import BadRequest, InvalidRequest, StoreFull
 from services.contract.file import Listed, ListingOrder
 from services.contract.ids import new_id
-from services.contract.layout import Layout
 from services.store import places
 from services.store.blobs import Blobs
 from services.store.files import FileRecord
-
-FIELD_CAP = 64 * 1024  # bytes of a form field that is no file
-FIELDS = ("file", "purpose", "layout", "expires_after[anchor]", "expires_after[seconds]")
-EXPIRES = 'expires_after: send anchor "created_at" and between 3600 and 2592000 seconds'
-FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
-
-
-@dataclass
-class Form:
-    """What came: the file's bytes lie in `draft`."""
-
-    draft: Path
-    filename: str | None = None
-    bytes: int = 0
-    sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    fields: dict[str, str] = field(default_factory=dict)
-    ended: bool = False
-
-    @property
-    def layout(self) -> Layout:
-        """As it was stated, or none. Raises InvalidRequest."""
-        try:
-            return Layout.model_validate_json(self.fields.get("layout") or "{}")
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(["layout", *map(str, problem["loc"])])
-            raise InvalidRequest(f"{where}: {in_words(problem)}", param=where) from None
-
-    @property
-    def expires_at(self) -> int | None:
-        """As `expires_after` says, in seconds from now. Raises InvalidRequest."""
-        anchor, seconds = (self.fields.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))
-        if anchor is None and seconds is None:
-            return None
-        if anchor != "created_at" or not re.fullmatch(r"[0-9]{4,7}", seconds or ""):
-            raise InvalidRequest(EXPIRES, param="expires_after")
-        if not 3600 <= int(seconds or 0) <= 2_592_000:
-            raise InvalidRequest(EXPIRES, param="expires_after")
-        return int(time.time()) + int(seconds or 0)
 
 
 @dataclass(frozen=True)
@@ -92,126 +42,41 @@ async def received(request: Request, blobs: Blobs, listers: Listers, tenant: str
     """
     declared = int(request.headers.get("content-length") or 0)
     if declared > cap + FORM_SLACK:
-        raise _too_large(cap)
+        raise too_large(cap)
+    await refuse_without_room(declared, blobs)
     draft = await asyncio.to_thread(blobs.new_draft, tenant, secrets.token_hex(8))
     try:
-        form = await _parse(request, draft, cap)
+        form = await parse(request, draft, cap)
         _check(form)
-        order = ListingOrder(path=draft, draft=draft, layout=form.layout)
-        yield Coming(form, await listers.list(tenant, order), blobs, tenant)
+        yield await listed(form, blobs, listers, tenant)
     finally:
         remove_drafts(draft)
 
 
-async def _parse(request: Request, draft: Path, cap: int) -> Form:
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise BadRequest("Send the file as multipart/form-data, with the fields file and purpose.")
-    form = Form(draft)
-    with draft.open("wb") as file:
-        parts, received = _Parts(form, file, cap), 0
-        try:
-            parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]
-            async for chunk in _body(request):
-                received += len(chunk)
-                await asyncio.to_thread(parser.write, chunk)  # it writes to the disk
-                if received - form.bytes > FORM_SLACK + len(chunk):
-                    raise TooLarge("The form has too much beside its file.", param="file")
-        except FormParserError as error:
-            raise BadRequest(f"The multipart body cannot be parsed: {error}.") from None
-        await asyncio.to_thread(_sync, file)
-    return form
+async def listed(form: Form, blobs: Blobs, listers: Listers, tenant: str) -> Coming:
+    """Raises InvalidRequest, InvalidArchive."""
+    order = ListingOrder(path=form.draft, draft=form.draft, layout=form.layout)
+    return Coming(form, await listers.list(tenant, order), blobs, tenant)
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect:
-        raise BadRequest("The upload was cut off.") from None
-
-
-class _Parts:
-    """The parser's callbacks: the part named `file` goes to the disk, others are kept as text."""
-
-    def __init__(self, form: Form, file: BinaryIO, cap: int) -> None:
-        self._form, self._file, self._cap = form, file, cap
-        self._header, self._value = b"", b""
-        self._name, self._text = "", b""
-
-    def callbacks(self) -> dict[str, object]:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._done,
-        }
-
-    def _begin(self) -> None:
-        self._name, self._text = "", b""
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            _, options = parse_options_header(self._value)
-            self._name = options.get(b"name", b"").decode("utf-8", "replace")
-            if self._name == "file":
-                if self._form.filename is not None:
-                    raise InvalidRequest("file: one file an upload", param="file")
-                self._form.filename = (
-                    Path(options.get(b"filename", b"upload").decode("utf-8", "replace")).name or "upload"
-                )
-        self._header, self._value = b"", b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == "file":
-            self._file_data(data[start:end])
-        else:
-            self._text += data[start:end]
-            if len(self._text) > FIELD_CAP:
-                _refuse_unknown(self._name)
-                raise InvalidRequest(f"{self._name}: at most {FIELD_CAP} bytes", param=self._name)
-
-    def _file_data(self, data: bytes) -> None:
-        self._form.bytes += len(data)
-        if self._form.bytes > self._cap:
-            raise _too_large(self._cap)
-        self._form.sha256.update(data)
-        self._file.write(data)
-
-    def _end(self) -> None:
-        if self._name and self._name != "file":
-            self._form.fields[self._name] = self._text.decode("utf-8", "replace")
-
-    def _done(self) -> None:
-        self._form.ended = True
+async def refuse_without_room(bytes: int, blobs: Blobs) -> None:
+    """Raises StoreFull."""
+    free = await asyncio.to_thread(blobs.free)
+    if bytes > free:
+        raise StoreFull(f"The file store has {free} bytes free, and the upload {bytes}.")
 
 
 def _check(form: Form) -> None:
     if not form.ended:
         raise BadRequest("The upload was cut off: the multipart body has no end.")
     for name in form.fields:
-        _refuse_unknown(name)
+        refuse_unknown(name)
     if form.filename is None:
         raise InvalidRequest("file: required: a zip, tar or tar.gz of label/image", param="file")
     if (purpose := form.fields.get("purpose")) != "fine-tune":
         said = "required" if purpose is None else f"{purpose!r} is not known here"
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
     _ = form.expires_at, form.layout
-
-
-def _refuse_unknown(name: str) -> None:
-    if name not in FIELDS:
-        close = next(iter(difflib.get_close_matches(name, FIELDS, 1)), "file")
-        raise InvalidRequest(f"{name[:64]}: unknown field of the form: did you mean {close}?", param=name[:64])
 
 
 def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
@@ -240,12 +105,3 @@ def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
         layout=form.layout,
         findings=tuple(listed.findings),
     )
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _too_large(cap: int) -> TooLarge:
-    return TooLarge(f"The file is larger than {cap} bytes (HEADWAY_MAX_UPLOAD_BYTES).", param="file")

@@ -5,7 +5,7 @@ import secrets
 import time
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-ID = re.compile(rf"(ftjob|file)-[{ALPHABET}]{{26}}")
+ID = re.compile(rf"(ftjob|file|upload|part)-[{ALPHABET}]{{26}}")
 
 
 def new_id(prefix: str) -> str:

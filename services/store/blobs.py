@@ -42,6 +42,10 @@ class Blobs(Protocol):
         """All places of its folder whose names begin as it does, itself too."""
         ...
 
+    def free(self) -> int:
+        """Bytes that there is room for."""
+        ...
+
     def delete(self, place: str) -> None: ...
 
     def delete_folder(self, place: str) -> None: ...
@@ -92,6 +96,10 @@ class LocalBlobs:
     def beginning_with(self, place: str) -> list[str]:
         path = self._path(place)
         return sorted(str(found.relative_to(self.root)) for found in path.parent.glob(f"{glob.escape(path.name)}*"))
+
+    def free(self) -> int:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free
 
     def delete(self, place: str) -> None:
         self._path(place).unlink(missing_ok=True)

@@ -88,6 +88,11 @@ FORGOTTEN: Final = f"{PREFIX}:files:forgotten"  # zset: places of hashes that no
 EXPIRING: Final = f"{PREFIX}:files:expiring"  # zset: file ids by when they go, s; of those that their owner gave an end
 
 
+def pending_upload(id: str) -> str:
+    """hash: an upload that comes in parts, and each part's bytes. A day."""
+    return f"{PREFIX}:upload:{id}"
+
+
 def idempotency(tenant: str, name: str) -> str:
     """hash: a submission's job id, digest and answer, by the hash of its key or body. A day, or minutes."""
     return f"{PREFIX}:idempotency:{tenant}:{name}"

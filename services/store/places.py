@@ -10,6 +10,11 @@ def incoming(tenant: str) -> str:
     return f"{tenant}/{INCOMING}"
 
 
+def part(tenant: str, upload: str, part: str) -> str:
+    """A part of an upload, until it is complete; swept like what broken uploads left."""
+    return f"{incoming(tenant)}/{upload}.{part}"
+
+
 def upload(tenant: str, sha256: str) -> str:
     """An upload's own bytes; equal bytes share the place."""
     return f"{tenant}/files/{sha256[:2]}/{sha256}"

@@ -18,6 +18,7 @@ COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
     ("DEL", K),
     ("EVALSHA", "0" * 40, "1", K),
     ("EXISTS", K),
+    ("EXPIRE", K, "1"),
     ("GET", K),
     ("GETRANGE", K, "0", "0"),
     ("HDEL", K, "f"),

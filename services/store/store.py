@@ -27,6 +27,7 @@ from services.store.files import Files
 from services.store.hints import Hints, celery
 from services.store.jobs import Jobs
 from services.store.leases import Leases
+from services.store.pending import PendingUploads
 from services.store.rates import Rates
 from services.store.record import JobRecord
 from services.store.scripts import Scripts
@@ -54,6 +55,7 @@ class Store:
     turns: Turns
     autoscaling: Autoscaling
     stream_tokens: StreamTokens
+    pending_uploads: PendingUploads
     rates: Rates
     retention_days: float | None
 
@@ -117,6 +119,7 @@ async def open_store(
             turns=Turns(scripts, timing),
             autoscaling=Autoscaling(redis, scripts),
             stream_tokens=StreamTokens(redis, timing),
+            pending_uploads=PendingUploads(redis, timing),
             rates=Rates(scripts, timing),
             retention_days=settings.retention_days,
         )

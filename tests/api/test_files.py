@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx
 
+from services.settings import Settings
 from tests.api.conftest import problem
+from tests.conftest import free_port, running_api
 from tests.drawing import shapes, tarred, zipped
 from tests.waiting import wait_until
 
@@ -141,3 +143,11 @@ def test_a_form_with_too_much_beside_its_file_is_cut(api: httpx.Client) -> None:
     problem(api.post("/v1/files", content=endless(), headers=headers), 413)
     headers = {"content-type": "multipart/form-data; boundary=" + "b" * 300}
     problem(api.post("/v1/files", content=b"x", headers=headers), 400)
+
+
+def test_an_upload_that_the_disk_has_no_room_for_is_refused_before_it_comes(
+    settings: Settings,
+) -> None:
+    with running_api(settings.model_copy(update={"port": free_port(), "max_upload_bytes": 2**60})) as large:
+        body = {"filename": "a.zip", "purpose": "fine-tune", "bytes": 2**50}
+        assert "bytes free, and the upload" in problem(large.post("/v1/uploads", json=body), 507)["detail"]
