@@ -42,7 +42,7 @@ chaos: .venv/.dev ## a soak: jobs in a house where something is always killed, c
 	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --seed $(SEED)
 
 docs: .venv/.dev ## write the pages that are made from code and from what was measured
-	@$(BIN)/python -m infra.settings_page && $(BIN)/python -m tests.benchmarks.page
+	@$(BIN)/python -m infra.settings_page && $(BIN)/python -m infra.openapi_page && $(BIN)/python -m tests.benchmarks.page
 
 lock: .venv/.dev ## write requirements.txt anew, for every platform
 	@$(BIN)/python -m pip install -q uv && $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \

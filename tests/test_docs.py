@@ -1,11 +1,12 @@
 """The pages: links lead somewhere, the front door is a page long, and what is written from code is as the code is."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from infra import settings_page
+from infra import openapi_page, settings_page
 from services.settings import Settings
 from tests.benchmarks import page
 
@@ -39,6 +40,23 @@ def test_the_readme_is_a_page() -> None:
 def test_the_page_of_settings_is_theirs() -> None:
     assert settings_page.PAGE.read_text() == settings_page.page(), "run `make docs`"
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_openapi_document_is_that_of_the_routes() -> None:
+    assert openapi_page.PAGE.read_text(encoding="utf-8") == openapi_page.written(), "run `make docs`"
+
+
+def test_every_refusal_of_every_route_is_a_problem_that_generators_know() -> None:
+    document = json.loads(openapi_page.written())
+    assert {"HTTPValidationError", "Job-Input", "Job-Output"}.isdisjoint(document["components"]["schemas"])
+    names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+    assert len(names) == len(set(names))
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"] and not operation["summary"].istitle(), path
+            for status, response in operation["responses"].items():
+                if status >= "400" and path.startswith("/v1/"):
+                    assert list(response["content"]) == ["application/problem+json"]
 
 
 def test_the_page_of_figures_is_what_was_measured() -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi_offline import FastAPIOffline
 
 from services import __version__
-from services.api import auth, problems
+from services.api import auth, problems, schema
 from services.api.head import HeadAsGet
 from services.api.listers import Listers
 from services.api.prefix import UnderPath
@@ -31,6 +31,8 @@ def create_app(config: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Fine-tune an image classifier on your own machine.",
         lifespan=_lifespan,
+        generate_unique_id_function=schema.operation_id,
+        separate_input_output_schemas=False,  # one name a schema, for generators
         redirect_slashes=False,  # it would go by the Host that a stranger names
     )
     app.state.settings = config
@@ -44,6 +46,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)
     problems.install(app)
+    schema.install(app)
     if app.state.keys is None and config.host_names is not None:
         app.middleware("http")(_guard)
     app.add_middleware(HeadAsGet)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
@@ -23,6 +24,35 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = str(round(Timing().retry_after))
 MEDIA_TYPE = "application/problem+json"
 BRANCH = re.compile(r"^(constrained-\w+|(literal|nullable|list|dict|function-\w+)\[.*\]|int|float|str)$")  # of a union
+
+
+class ProblemError(BaseModel):
+    """As OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="the field that is wrong, by its path in the body")
+    code: str
+
+
+class WrongField(BaseModel):
+    param: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What every refusal looks like: RFC 9457, with OpenAI's `error`."""
+
+    type: str = Field(description="urn:headway:error: and the code")
+    title: str
+    status: int
+    detail: str = Field(description="a sentence: what is wrong, and what to do")
+    code: str
+    error: ProblemError
+    errors: list[WrongField] | None = Field(None, description="of a body: each field that is wrong")
+    current_status: str | None = Field(None, description="of a job that could not be asked that")
+    allowed_actions: list[str] | None = Field(None, description="what it may be asked")
+    job: str | None = Field(None, description="that needs the file")
 
 
 def install(app: FastAPI) -> None:

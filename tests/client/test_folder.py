@@ -84,6 +84,7 @@ def test_what_is_wrong_is_said_before_the_upload(tmp_path: Path, arguments: list
     assert sentence in done.stderr
 
 
+@pytest.mark.slow
 def test_jobs_and_files_are_looked_at_followed_fetched_and_deleted(tmp_path: Path, the_stack: Stack) -> None:
     address = {"HEADWAY_URL": the_stack.url}
     done = headway("train", str(laid(tmp_path / "data", shapes(6))), "--n-epochs", "3", **address)

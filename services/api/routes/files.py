@@ -106,6 +106,7 @@ async def delete(record: OwnFile, store: TheStore) -> FileDeleted:
 
 @router.get("/{file_id}")
 async def file(record: OwnFile) -> File:
+    """An upload: what it holds, and what may be wrong with it."""
     return file_view(record)
 
 

@@ -72,6 +72,7 @@ async def jobs(tenant: Tenant, store: TheStore, request: Request, after: After =
 
 @router.get("/{job_id}")
 async def job(record: OwnJob, store: TheStore) -> Job:
+    """A job: where it is, why, and how good it is."""
     return await _view(store, record)
 
 
