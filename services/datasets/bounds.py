@@ -10,7 +10,7 @@ MAX_ENTRIES = 1_000_000
 MAX_IMAGE = 256 * 1024**2  # bytes of one image
 MAX_UNPACKED = 64 * 1024**3  # bytes of all of them
 MAX_RATIO = 200  # unpacked to packed, for entries over RATIO_FROM: a bomb's is 1,000, a photograph's 1
-RATIO_FROM = 1024**2
+RATIO_FROM = 64 * 1024
 MAX_WHOLE_RATIO = 50  # the same of a whole archive that unpacks to more than WHOLE_RATIO_FROM: drawings as BMP have 30
 WHOLE_RATIO_FROM = 1024**3  # hashed in seconds: up to here dark pictures, which deflate to a thousandth, are taken
 
