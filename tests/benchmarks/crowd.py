@@ -6,8 +6,8 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -110,18 +110,21 @@ def _one_crowd(settings: Settings, client: httpx.Client, readers: int, rate: int
                 time.sleep(max(0.0, began + (number + 1) / rate - time.monotonic()))
             writer.finish()
 
-        speaking = threading.Thread(target=speak)
-        cancelling = neighbour.submit(_cancelled, str(client.base_url), jobs[1:])
-        behind = asyncio.run(_all_behind(client, jobs[0], speaking, readers))
+        speaking, cancelling = threading.Thread(target=speak), list[Future[list[float]]]()
+
+        def begin() -> None:
+            speaking.start()
+            cancelling.append(neighbour.submit(_cancelled, str(client.base_url), jobs[1:]))
+
+        behind = asyncio.run(_all_behind(client, jobs[0], begin, readers))
         assert len(behind) > 0.99 * readers * rate * SECONDS  # but for those that two reads share
         speaking.join()
-        return behind, cancelling.result()
+        return behind, cancelling[0].result()
 
 
 def _cancelled(url: str, jobs: list[str]) -> list[float]:
     """Seconds that each cancel takes. In a process of its own: this one is busy with its readers."""
     took = []
-    time.sleep(2)  # until all listen
     with httpx.Client(base_url=url, timeout=60) as client:
         client.get("/healthz")  # it is connected
         for job in jobs:
@@ -140,11 +143,11 @@ async def _created(settings: Settings, count: int) -> list[str]:
     return ids
 
 
-async def _all_behind(client: httpx.Client, job: str, speaking: threading.Thread, readers: int) -> list[float]:
+async def _all_behind(client: httpx.Client, job: str, begin: Callable[[], None], readers: int) -> list[float]:
     opened = asyncio.Barrier(readers + 1)
     reading = [asyncio.create_task(_behind(client, job, opened)) for _ in range(readers)]
     await opened.wait()
-    speaking.start()
+    begin()
     return [seconds for reader in reading for seconds in await reader]
 
 
