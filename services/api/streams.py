@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 BUFFER = 256  # entries that a listener may lag behind the reader
 PAGE = 50  # entries that a listener is given at once: some of them together cost little more than one
 FEW = 32  # listeners that are woken together: some 2 ms of their sending
-ROUNDS = 40  # at most: the last of a thousand is half a second behind the first
 READ = 500  # entries of each stream that are read at once
 
 
@@ -191,12 +190,10 @@ class Streams:
         """To a few listeners at a time, so that requests come in between; what comes meanwhile is read together."""
         if job in self._positions:
             self._positions[job] = entries[-1].id
-        listeners = tuple(self._listeners.get(job, ()))
-        few = max(FEW, len(listeners) // ROUNDS)
-        for number, listener in enumerate(listeners, 1):
+        for number, listener in enumerate(tuple(self._listeners.get(job, ())), 1):
             for new in entries:
                 listener.take(new)
-            if number % few == 0:
+            if number % FEW == 0:
                 await asyncio.sleep(self._timing.stream_rest)
 
     async def _interrupt(self) -> None:

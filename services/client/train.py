@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -14,7 +14,9 @@ from services.client.api import Headway
 from services.client.folder import FolderError, packed, understood
 from services.client.options import ApiKey, Url, service
 from services.client.progress import watch
-from services.client.terminal import console, fail, shown
+from services.client.shrink import FROM as SHRUNK_FROM
+from services.client.shrink import packed_small, weight
+from services.client.terminal import console, fail, print_plain, shown
 from services.contract.contents import Contents
 from services.contract.errors import InvalidArchive
 from services.contract.layout import GUESSED, Layout
@@ -43,6 +45,10 @@ def train(
         str | None, typer.Option(help='what folders mean, as JSON: {"train": "seg_train", "ignore": ["seg_pred"]}')
     ] = None,
     out: Annotated[Path | None, typer.Option(help="save the model here")] = None,
+    shrink: Annotated[
+        bool | None,
+        typer.Option(help="send photographs with a short side of 512; of a folder over 100 MB, unless said"),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask, whatever looks wrong")] = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -65,7 +71,7 @@ def train(
     if data.is_dir():
         _look_through(data, stated, ask=not yes)
     with service(url, api_key) as api:
-        file = _uploaded(api, data, stated)
+        file = _uploaded(api, data, stated, shrink=shrink)
         job = api.submit(body | {"training_file": file["id"]})
         console.print(f"submitted {job['id']}", highlight=False)
         ended = watch(api, job["id"], console)
@@ -132,16 +138,31 @@ def _tell(contents: Contents, findings: list[Finding]) -> None:
 # --- what is sent --------------------------------------------------------------------------------------------------
 
 
-def _uploaded(api: Headway, data: Path, layout: Layout | None) -> dict[str, Any]:
+def _uploaded(api: Headway, data: Path, layout: Layout | None, *, shrink: bool | None) -> dict[str, Any]:
     if data.is_dir():
-        with tempfile.TemporaryFile() as content, console.status("packing and uploading"):
-            packed(data, content)
+        with tempfile.TemporaryFile() as content:
+            _pack(data, content, shrink=shrink)
             content.seek(0)
-            return api.upload(f"{data.absolute().name}.zip", content, layout)
+            with console.status("uploading"):
+                return api.upload(f"{data.absolute().name}.zip", content, layout)
     with data.open("rb") as content, console.status("uploading"):
         file = api.upload(data.name, content, layout)
     _tell(Contents.model_validate(file["contents"]), [Finding.model_validate(found) for found in file["findings"]])
     return file
+
+
+def _pack(folder: Path, into: IO[bytes], *, shrink: bool | None) -> None:
+    if not (weight(folder) > SHRUNK_FROM if shrink is None else shrink):
+        with console.status("packing"):
+            packed(folder, into)
+        return
+    before = weight(folder)
+    with console.status("shrinking") as status:
+        packed_small(folder, into, lambda done, of: status.update(f"shrinking {done}/{of} files"))
+    print_plain(
+        f"  sent are {into.tell() / 1e6:.0f} MB instead of {before / 1e6:.0f}: photographs with a short side of 512 "
+        "(--no-shrink sends them as they are)"
+    )
 
 
 def _axis(text: str) -> tuple[str, list[float]]:
