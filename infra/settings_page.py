@@ -36,7 +36,7 @@ def _fields() -> list[tuple[str, FieldInfo]]:
 
 
 def _shown(name: str, of: FieldInfo) -> str:
-    default: Any = of.default
+    default: Any = None if of.default_factory else of.default
     if default is None or default == "":
         return ""
     if isinstance(default, bool):

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services import datafolder
 from services.contract.addresses import (
     LOOPBACK_NAMES,
     checked_folder_url,
@@ -44,13 +45,11 @@ from services.contract.weights import (
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", env_ignore_empty=True, frozen=True)
 
-    data_dir: Path = Field(Path(".headway"), description="where everything lies that is not placed elsewhere")
+    data_dir: Path = Field(default_factory=datafolder.usual, description=datafolder.ABOUT)
     files: str = Field(
         "", description="where files and models lie, as `file:///…`; `files` in the data folder if empty"
     )
-    cache_dir: Path | None = Field(
-        None, description="where features are kept; `cache` in the data folder if unset. May be deleted at any time"
-    )
+    cache_dir: Path | None = Field(None, description="where features lie; `cache` in the data folder if unset")
     cache_bytes: int = Field(
         DEFAULT_CACHE_BYTES, ge=0, description="of features for each tenant; the least recently used go first"
     )

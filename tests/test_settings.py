@@ -1,5 +1,6 @@
 """Settings: what they mean, and the sentence for one that cannot be."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,22 @@ def test_the_password_may_lie_in_a_file(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(SystemExit, match="HEADWAY_REDIS_PASSWORD_FILE"):
         _ = Settings(**given).store_url
+
+
+def test_the_data_lie_in_the_users_folder_but_where_the_older_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home" / "data"))
+    monkeypatch.delenv("HEADWAY_DATA_DIR", raising=False)
+    assert Settings().data_dir.is_relative_to(tmp_path / "home")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert Settings().data_dir == Path(".headway")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".headway").mkdir()
+    assert Settings().data_dir == Path(".headway")
 
 
 def test_pools_are_read_in_order() -> None:
