@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -60,6 +60,12 @@ class Form:
         if not 3600 <= int(seconds or 0) <= 2_592_000:
             raise InvalidRequest(EXPIRES, param="expires_after")
         return int(time.time()) + int(seconds or 0)
+
+
+def form_of(properties: Mapping[str, Any], *, required: list[str]) -> dict[str, Any]:
+    """A route's form, for the API's schema: it is parsed as it streams, which FastAPI does not see."""
+    schema = {"type": "object", "required": required, "properties": dict(properties)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 async def parse(request: Request, draft: Path, cap: int, *, named: str = "file") -> Form:

@@ -27,10 +27,7 @@ def jobs(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> No
     if as_json:
         _print_json(found)
         return
-    table = Table()
-    table.add_column("job", no_wrap=True, overflow="fold")
-    for name in ("status", "progress", "accuracy", "why"):
-        table.add_column(name)
+    table = _table("job", "status", "progress", "accuracy", "why")
     for job in found:
         accuracy = f"{job['evaluation']['accuracy']:.3f}" if job["evaluation"] else ""
         percent, why = f"{job['progress']['percent']:.0f} %", Text(shown(job["status_reason"]["message"]))
@@ -46,10 +43,7 @@ def files(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> N
     if as_json:
         _print_json(found)
         return
-    table = Table()
-    table.add_column("file", no_wrap=True, overflow="fold")
-    for name in ("name", "MB", "images", "labels"):
-        table.add_column(name)
+    table = _table("file", "name", "MB", "images", "labels")
     for file in found:
         images, labels = file["contents"]["images"], len(file["contents"]["labels"].get("train", {}))
         size = f"{file['bytes'] / 1e6:.1f}"
@@ -130,6 +124,15 @@ def download(
 def _wish(job: str, action: str, url: str | None, api_key: str | None) -> None:
     with service(url, api_key) as api:
         print_plain(shown(api.wish(job, action)["status_reason"]["message"]))
+
+
+def _table(id: str, *others: str) -> Table:
+    """Ids are never cut."""
+    table = Table()
+    table.add_column(id, no_wrap=True, overflow="fold")
+    for name in others:
+        table.add_column(name)
+    return table
 
 
 def _print_json(objects: list[dict[str, Any]]) -> None:

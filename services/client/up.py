@@ -47,6 +47,9 @@ def _announce(running: stack.Stack) -> None:
         f"  data in {running.settings.data_dir}, store: {store}", style="dim", highlight=False, soft_wrap=True
     )
 
+    if days := running.settings.retention_days:
+        console.print(f"  ended jobs and their models are deleted after {days:g} days", style="dim", highlight=False)
+
 
 def _sample(running: stack.Stack) -> None:
     with _service(running) as api:

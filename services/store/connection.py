@@ -54,7 +54,8 @@ class Outage:
         now = time.monotonic()
         if self._since is None and now - self._said_at >= self._say_every:
             self._since = self._said_at = now
-            log.warning("Redis is away (%s); trying again until it is back", str(error) or type(error).__name__)
+            said = str(error) or type(error).__name__
+            log.warning("Redis is away (%s; HEADWAY_REDIS_URL names it); trying again until it is back", said)
 
     def is_over(self) -> None:
         since, self._since = self._since, None

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
 from services.api.downloads import Download
+from services.api.forms import form_of
 from services.api.pages import Page, cursor, page
 from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import received
@@ -24,33 +25,20 @@ uploads = APIRouter(prefix="/v1/files", tags=["files"], route_class=StreamedDoor
 
 PAGE = 1000  # files in an answer
 
-FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "purpose"],
-                    "properties": {
-                        "file": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "zip, tar or tar.gz of label/image; or OpenAI's JSON lines of messages",
-                        },
-                        "purpose": {"type": "string", "enum": ["fine-tune"]},
-                        "layout": {
-                            "type": "string",
-                            "description": "what its folders mean, as JSON, where guessing would be wrong",
-                        },
-                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
-                    },
-                }
-            }
+FORM = form_of(
+    {
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "zip, tar or tar.gz of label/image; or OpenAI's JSON lines of messages",
         },
-    }
-}
+        "purpose": {"type": "string", "enum": ["fine-tune"]},
+        "layout": {"type": "string", "description": "what its folders mean, as JSON, where guessing would be wrong"},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+    },
+    required=["file", "purpose"],
+)
 
 
 @uploads.post("", openapi_extra=FORM)

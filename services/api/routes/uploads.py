@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from services.api.deps import Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
-from services.api.forms import Form, parse, too_large
+from services.api.forms import Form, form_of, parse, too_large
 from services.api.layouts import remove_drafts
 from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import listed, refuse_without_room
@@ -27,20 +27,7 @@ from services.store.store import Store
 router = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=Door)
 parts = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=StreamedDoor)
 
-FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {"data": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
+FORM = form_of({"data": {"type": "string", "format": "binary"}}, required=["data"])
 
 
 async def _own_upload(upload_id: str, tenant: Tenant, store: TheStore) -> PendingUpload:
