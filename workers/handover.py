@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 from services.contract.errors import DataUnreadable, DeviceUnavailable
-from services.contract.layout import Layout
 from services.contract.recipe import ResolvedRecipe
 from services.contract.spec import ArchivePaths, TrainerSpec
 from services.settings import Settings
@@ -17,7 +16,7 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
     """Raises DataUnreadable, DeviceUnavailable, OSError."""
     _refuse_precision(claim)
     recipe = claim.spec.fields_of(ResolvedRecipe) | {"precision": claim.precision}
-    training = await _record(store, claim, claim.spec.training_file, claim.spec.layout)
+    training = await _record(store, claim, claim.spec.training_file, claim.spec.index)
     validation = claim.spec.validation_file
     return TrainerSpec(
         **recipe,
@@ -46,11 +45,11 @@ def _refuse_precision(claim: Claim) -> None:
         )
 
 
-async def _record(store: Store, claim: Claim, file: str, layout: Layout | None = None) -> FileRecord:
+async def _record(store: Store, claim: Claim, file: str, index: str | None = None) -> FileRecord:
     record = await store.files.owned_by(claim.tenant, file)
     if record is None:
         raise DataUnreadable(f"The file {file} was deleted.")
-    read = await store.files.laid_out(record, layout)
+    read = await store.files.read_at(record, index)
     if read is None:
         raise DataUnreadable(f"The index of {file} in the job's layout is no longer in the file store.")
     return read

@@ -24,6 +24,8 @@ async def laid_out(record: FileRecord, layout: Layout | None, store: Store, list
         data = await asyncio.to_thread(store.blobs.local, record.data)
         listed = await listers.list(record.tenant, ListingOrder(path=data, draft=draft, layout=layout))
         async with store.turns.held(keys.files_turn(record.tenant)):
+            if await store.files.owned_by(record.tenant, record.id) is None:
+                raise FileNotFoundError(record.id)  # it was deleted meanwhile
             await asyncio.to_thread(keep_listing, listed, record.upload, layout, store.blobs)
     except FileNotFoundError:
         raise InvalidRequest("training_file: its bytes are gone", param="training_file") from None
@@ -39,8 +41,8 @@ def keep_listing(listed: Listed, upload: str, layout: Layout, blobs: Blobs) -> s
     assert listed.index is not None
     assert listed.report is not None
     index = places.index(upload, layout.digest)
-    blobs.adopt(places.report(index), listed.report, anew=False)
     blobs.adopt(index, listed.index, anew=False)
+    blobs.adopt(places.report(index), listed.report, anew=False)  # last: where it stands, the index does
     return index
 
 

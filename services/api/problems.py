@@ -65,13 +65,14 @@ def install(app: FastAPI) -> None:
 
 
 def problem(error: HeadwayError, more_headers: Mapping[str, str] | None = None) -> JSONResponse:
+    message, param = _printable(error.message), error.param and _printable(error.param)
     body: dict[str, Any] = {
         "type": f"urn:headway:error:{error.code}",
         "title": error.title,
         "status": error.status,
-        "detail": error.message,
+        "detail": message,
         "code": error.code,
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code},
+        "error": {"message": message, "type": error.type, "param": param, "code": error.code},
     }
     # The openai package retries 409 and 5xx by itself unless told otherwise.
     headers = {"x-should-retry": "true" if error.retry else "false", **(more_headers or {})}
@@ -80,6 +81,11 @@ def problem(error: HeadwayError, more_headers: Mapping[str, str] | None = None) 
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body | error.extra, error.status, headers, media_type=MEDIA_TYPE)
+
+
+def _printable(text: str) -> str:
+    """Half a surrogate pair, which JSON may name, is no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:

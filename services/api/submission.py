@@ -33,9 +33,7 @@ def resolve(
     split = _split(asked, training.contents, validation)
     _refuse_unknown_labels(labels, training, validation)
     has_validation = _has_validation(split, training.contents, validation)
-    _refuse_without_validation(asked, has_validation)
-    _refuse_too_large(asked, num_labels)
-    _refuse_weights(asked, labels)
+    _refuse_what_cannot_be(asked, labels, num_labels, has_validation=has_validation)
     points = _points(asked, sum(training.contents.of("train").values()))
     kept = _kept(asked, num_labels)
     recipe = asked.fields_of(Recipe) | {"export": sorted(set(asked.export)), "checkpoints": kept}
@@ -46,6 +44,7 @@ def resolve(
         training_file=training.id,
         validation_file=validation.id if validation else None,
         layout=asked.layout,
+        index=training.index if asked.layout else None,
         split=split,
         num_labels=num_labels,
         hyperparameters=asked.resolved(),
@@ -98,6 +97,12 @@ def _has_validation(split: float, training: Contents, validation: FileRecord | N
     if validation is not None:
         return validation.contents.validating is not None
     return bool(training.of("val")) or (split > 0 and max(training.of("train").values()) > 1)
+
+
+def _refuse_what_cannot_be(asked: CreateJob, labels: list[str], num_labels: int, *, has_validation: bool) -> None:
+    _refuse_without_validation(asked, has_validation)
+    _refuse_too_large(asked, num_labels)
+    _refuse_weights(asked, labels)
 
 
 def _refuse_without_validation(asked: CreateJob, has_validation: bool) -> None:

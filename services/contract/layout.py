@@ -11,6 +11,9 @@ from services.contract.contents import Split
 # The version of the rules by which archives are read: an index names it, so that older ones keep their meaning.
 RULES: Final = 2
 
+WILD: Final = {"{label}": r"(?P<label>[^/]+)", "{split}": r"(?P<split>[^/]+)", "*": r"[^/]*"}
+MOST: Final = 16 * 1024  # bytes of JSON: it stands in each job
+
 Place = Annotated[str, StringConstraints(max_length=4096)]
 Places = Annotated[list[Place], Field(max_length=1000)]
 
@@ -40,19 +43,25 @@ class Layout(BaseModel):
     @field_validator("train", "val", "test", "ignore")
     @classmethod
     def _without_slashes(cls, places: list[str]) -> list[str]:
-        return [place.strip("/").removeprefix("./").removesuffix("/.") if place != "." else "" for place in places]
+        return ["/".join(part for part in place.split("/") if part not in ("", ".")) for place in places]
 
     @field_validator("pattern")
     @classmethod
     def _pattern_names_the_label(cls, pattern: str | None) -> str | None:
-        if pattern is not None and pattern.count("{label}") != 1:
-            raise ValueError('it must hold "{label}" once, as in "{label}_*"')
+        if pattern is not None and (pattern.count("{label}") != 1 or pattern.count("{split}") > 1):
+            raise ValueError('it must hold "{label}" once, as in "{label}_*", and "{split}" once at most')
         return pattern
 
     @model_validator(mode="after")
+    def _it_is_small(self) -> Self:
+        if len(self.model_dump_json(exclude_defaults=True)) > MOST:
+            raise ValueError(f"it has more than {MOST} bytes: name folders above, or give a table")
+        return self
+
+    @model_validator(mode="after")
     def _labels_come_from_one_place(self) -> Self:
-        if self.pattern and self.table:
-            raise ValueError("give pattern or table, not both")
+        if self.table and (self.pattern or self.splits):
+            raise ValueError("a table says it all: leave pattern, train, val and test out")
         return self
 
     @property
@@ -75,10 +84,14 @@ class Layout(BaseModel):
 
 
 def _regex(pattern: str) -> str:
-    """A label is as short as it can be; `*` is anything within a name."""
-    parts = re.split(r"(\{label\}|\{split\}|\*)", pattern)
-    known = {"{label}": r"(?P<label>[^/]+?)", "{split}": r"(?P<split>[^/]+?)", "*": r"[^/]*"}
-    return "".join(known.get(part) or re.escape(part) for part in parts)
+    """A label, or what `*` stands for, ends where what follows it comes first; nothing is tried twice, however long
+    the name."""
+    texts = re.split(r"\{label\}|\{split\}|\*+", pattern)
+    wild = [WILD[found.rstrip("*") or "*"] for found in re.findall(r"\{label\}|\{split\}|\*+", pattern)]
+    parts = [re.escape(texts[0])]
+    for anything, then in zip(wild[:-1], texts[1:-1], strict=True):
+        parts.append(f"(?>{anything.replace('+', '+?').replace('*', '*?')}{re.escape(then)})")
+    return "".join([*parts, *wild[-1:], re.escape(texts[-1])])
 
 
 GUESSED: Final = Layout()

@@ -154,7 +154,9 @@ class CheckpointPlan(Strict):
     keep: Annotated[int, Field(ge=1, le=100)] = 5
 
 
-LabelWeights = Annotated[dict[str, Annotated[FiniteFloat, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=10_000)]
+LabelWeights = Annotated[
+    dict[str, Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)]], Field(min_length=1, max_length=10_000)
+]
 
 
 class Recipe(Strict):

@@ -22,6 +22,7 @@ class JobSpec(ResolvedRecipe):
     training_file: str
     validation_file: str | None
     layout: Layout | None = None
+    index: str | None = None  # the training file's in that layout, which later rules do not touch
     device: Device
     priority: int
     limits: Limits

@@ -25,6 +25,7 @@ DAMAGE = (
     gzip.BadGzipFile,
     struct.error,
     EOFError,
+    OverflowError,
     ValueError,
     NotImplementedError,
     RuntimeError,
@@ -36,7 +37,7 @@ def read_archive(path: Path) -> ArchiveTree:
     with path.open("rb") as file:
         head = file.read(4)
     try:
-        if head.startswith(b"PK"):
+        if head in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
             return read_zip(path)
         packed = path.stat().st_size
         if head.startswith(b"\x1f\x8b"):

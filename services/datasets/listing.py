@@ -1,5 +1,6 @@
 """An upload, listed: which of its files are images, with which label and split, and what its owner should know."""
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from services.datasets.archives import read_archive
 from services.datasets.entries import ArchiveEntry, ArchiveTree
 from services.datasets.index import IndexedImage, contents_of
 from services.datasets.messages import is_json_lines, tar_of_messages
+from services.datasets.names import normal
 from services.datasets.pictures import ARCHIVES, is_junk, is_picture, suffix_of
 from services.datasets.reading import JUNK, NO_PICTURE, PlacedImage, Reading
 from services.datasets.report import report_of
 from services.datasets.tables import read_names, read_tables, tables_of
+from services.datasets.tars import is_plain_tar
 from services.datasets.tree import EXAMPLE, grown, read_tree
 
 MAX_LABELS = 10_000
@@ -34,7 +37,7 @@ class Listing:
 
 def list_upload(path: Path, layout: Layout = GUESSED) -> Listing:
     """Raises InvalidArchive; makes `path` + ".tar" of a tar.gz and of JSON lines."""
-    if is_json_lines(path):
+    if is_json_lines(path) and not is_plain_tar(path):
         if layout != GUESSED:
             raise InvalidArchive("layout: JSON lines of messages state each label: leave it out")
         plain, labels = tar_of_messages(path)
@@ -77,10 +80,11 @@ def _sorted_out(
 ) -> tuple[list[ArchiveEntry], list[ArchiveEntry]]:
     """Pictures, and what else is no junk."""
     pictures, others = [], []
+    ignored = _ignored(archive, layout)
     for entry in archive.entries:
         if is_junk(entry.name):
             reading.leave_out(JUNK, [entry])
-        elif any(entry.name == place or entry.name.startswith(f"{place}/") for place in layout.ignore):
+        elif entry.name in ignored:
             reading.leave_out("ignored, as the layout says", [entry])
         elif is_picture(entry.name, entry.head):
             pictures.append(entry)
@@ -88,6 +92,16 @@ def _sorted_out(
             others.append(entry)
     reading.leave_out(NO_PICTURE, others)
     return pictures, others
+
+
+def _ignored(archive: ArchiveTree, layout: Layout) -> set[str]:
+    found: set[str] = set()
+    for place in map(normal, layout.ignore):
+        names = {e.name for e in archive.entries if normal(e.name) == place or normal(e.name).startswith(f"{place}/")}
+        if not names:
+            raise InvalidArchive(f"layout.ignore: the archive has no {place!r}")
+        found |= names
+    return found
 
 
 def _no_pictures(others: list[ArchiveEntry]) -> str:
@@ -113,5 +127,7 @@ def _refuse_labels(labels: set[str]) -> None:
     if len(labels) > MAX_LABELS:
         raise InvalidArchive(f"the archive has {len(labels)} labels; {MAX_LABELS} is the most")
     for label in sorted(labels):
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in label) or not label:
+            raise InvalidArchive(f"the label {label[:40]!r} has characters that are none of a name")
         if len(label.encode()) > MAX_LABEL:
             raise InvalidArchive(f"the label {label[:40]!r}… is longer than {MAX_LABEL} bytes")

@@ -4,7 +4,6 @@ Their pictures are put into a plain tar, from which they are read like any other
 """
 
 import base64
-import binascii
 import io
 import json
 import os
@@ -65,7 +64,7 @@ def _example(line: bytes, number: int) -> tuple[str, str]:
         messages = json.loads(line)["messages"]
         urls = [url for message in messages if message["role"] == "user" for url in _urls(message["content"])]
         answers = [_answer(message["content"]) for message in messages if message["role"] == "assistant"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidArchive(
             f'line {number}: send {{"messages": [{{"role": "user", …}}, {{"role": "assistant", "content": "cat"}}]}}'
         ) from None
@@ -79,7 +78,8 @@ def _example(line: bytes, number: int) -> tuple[str, str]:
 def _urls(content: Any) -> Iterator[str]:
     for part in content if isinstance(content, list) else ():
         if part["type"] == "image_url":
-            yield part["image_url"]["url"] if isinstance(part["image_url"], dict) else part["image_url"]
+            url = part["image_url"]["url"] if isinstance(part["image_url"], dict) else part["image_url"]
+            yield str(url)
 
 
 def _answer(content: Any) -> str:
@@ -93,5 +93,5 @@ def _decoded(url: str, number: int) -> bytes:
         raise InvalidArchive(f"line {number}: send the picture as a data URL (data:image/jpeg;base64,…): {said}")
     try:
         return base64.b64decode(url[found.end() :], validate=True)
-    except binascii.Error:
+    except ValueError:
         raise InvalidArchive(f"line {number}: its picture is no base64") from None

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import chardet
 
 from services.contract.errors import InvalidArchive
+from services.datasets.pictures import is_junk
 
+DEPTH = 100  # folders above a file
 UTF8_FLAG = 0x800  # PKWARE's APPNOTE, appendix D: without it a name is in cp437, or in whatever the packer's system has
 
 # Code pages that short names can be told by; for the others a detector's word on a few bytes is worth nothing.
@@ -44,17 +46,28 @@ def name_of(info: zipfile.ZipInfo, encoding: Encoding) -> str:
     name = info.orig_filename  # the library cuts it at a NUL
     if not info.flag_bits & UTF8_FLAG:
         name = _raw(info).decode(encoding.name, errors="surrogateescape")
-    return name.replace("\\", "/")
+    return plain(name)
+
+
+def plain(name: str) -> str:
+    """With folders behind slashes, and without the `./` that `tar` writes."""
+    name = name.replace("\\", "/")
+    if name.startswith("/") or name in ("", ".", "./"):
+        return name
+    folder = "/" if name.endswith("/") else ""
+    return "/".join(part for part in name.split("/") if part not in ("", ".")) + folder
 
 
 def refuse(name: str) -> None:
     """Names that climb out of a folder, or that nobody could write down. Raises InvalidArchive."""
-    if any(character < " " for character in name):
+    if not is_junk(name) and any(unicodedata.category(character) == "Cc" for character in name):
         raise InvalidArchive(f"{name!r} has a control character in its name: rename it")
     if any("\ud800" <= character <= "\udfff" for character in name):
         raise InvalidArchive(f"{name!r} is no name in UTF-8: rename it")
     if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:/", name):
         raise InvalidArchive(f"{name!r} is not a plain relative path")
+    if name.count("/") > DEPTH:
+        raise InvalidArchive(f"{name[:60]!r}… lies in more than {DEPTH} folders")
 
 
 def normal(name: str) -> str:

@@ -24,6 +24,9 @@ RAW = frozenset(
 )
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"})
 TABLES = frozenset({".csv", ".jsonl"})
+NO_PICTURES = (
+    RAW | ARCHIVES | TABLES | {".txt", ".json", ".xml", ".md", ".yaml", ".yml", ".html"}
+)  # whatever they begin with
 
 # What systems and programs leave behind; no picture of the data set whatever lies in it.
 JUNK = frozenset(
@@ -68,7 +71,7 @@ def _of_iso_media(head: bytes) -> str | None:
 
 def is_picture(path: str, head: bytes) -> bool:
     suffix = suffix_of(path)
-    return suffix in SUFFIXES or (suffix not in RAW and format_of(head) is not None)
+    return suffix in SUFFIXES or (suffix not in NO_PICTURES and format_of(head) is not None)
 
 
 def is_junk(path: str) -> bool:

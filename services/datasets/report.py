@@ -154,7 +154,8 @@ def _duplicates(reading: Reading) -> None:
         reading, across, "same_in_splits", "pictures are in more than one split", "the scores will flatter: keep one"
     )
     _say_same(reading, labelled, "same_under_labels", "pictures have more than one label", "decide on one of them")
-    rest = [images for images in copies if images not in across and images not in labelled]
+    said = {images[0].entry.sha256 for images in (*across, *labelled)}
+    rest = [images for images in copies if images[0].entry.sha256 not in said]
     if rest:
         paths = [image.entry.name for images in rest for image in images]
         reading.say("info", "same_twice", f"{len(rest)} pictures are there more than once.", images=paths)

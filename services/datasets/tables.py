@@ -13,7 +13,7 @@ from services.datasets.entries import ArchiveEntry, ArchiveTree
 from services.datasets.names import normal
 from services.datasets.pictures import TABLES, suffix_of
 from services.datasets.reading import Reading
-from services.datasets.tree import split_of
+from services.datasets.words import split_of
 
 MAX_TABLE = 64 * 1024**2  # bytes
 PATHS, LABEL, SPLIT = ("path", "file_name"), "label", "split"
@@ -40,7 +40,7 @@ class StatedTable:
 
 def tables_of(archive: ArchiveTree, layout: Layout, candidates: Iterable[ArchiveEntry]) -> list[StatedTable]:
     """The one that the layout names, or all that have a path and a label a row. Raises InvalidArchive."""
-    if layout.pattern is not None:
+    if layout.pattern is not None or layout.splits:
         return []
     entries = [entry for entry in candidates if suffix_of(entry.name) in TABLES]
     if layout.table is None:
@@ -108,14 +108,22 @@ def _table(archive: ArchiveTree, entry: ArchiveEntry) -> StatedTable | None:
     if entry.size > MAX_TABLE:
         return None
     try:
-        text = archive.read(entry).decode("utf-8-sig")
+        content = archive.read(entry)
+        text = _decoded(content)
         rows = list(_of_csv(text) if suffix_of(entry.name) == ".csv" else _of_json_lines(text))
-    except (UnicodeDecodeError, csv.Error, _NoTable):
+    except (csv.Error, _NoTable):
         return None
+    if rows and "\ufffd" in text:
+        raise InvalidArchive(f"{entry.name!r} is no UTF-8: save it so")
     for number, row in enumerate(rows, 1):
         if not row.path or not row.label:
             raise InvalidArchive(f"{entry.name!r}: row {number} has no {'path' if not row.path else LABEL}")
     return StatedTable(entry.name, rows) if rows else None
+
+
+def _decoded(content: bytes) -> str:
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 
 class _NoTable(ValueError):
@@ -123,30 +131,34 @@ class _NoTable(ValueError):
 
 
 def _of_csv(text: str) -> Iterator[Row]:
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count), skipinitialspace=True)
+    header = text.replace("\r", "\n").partition("\n")[0]
+    reader = csv.DictReader(
+        io.StringIO(text, newline=None), delimiter=max(",;\t", key=header.count), skipinitialspace=True
+    )
     columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
     path = next((columns[name] for name in PATHS if name in columns), None)
     if path is None or LABEL not in columns:
         raise _NoTable
     for row in reader:
-        yield Row(_text(row[path]), _text(row[columns[LABEL]]), _text(row.get(columns.get(SPLIT, ""))))
+        yield Row(
+            _text(row[path]), _text(row[columns[LABEL]]), _text(row[columns[SPLIT]] if SPLIT in columns else None)
+        )
 
 
 def _of_json_lines(text: str) -> Iterator[Row]:
-    for line in filter(str.strip, text.splitlines()):
+    for number, line in enumerate(filter(str.strip, text.split("\n"))):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _NoTable from None
         path = next((row[name] for name in PATHS if name in row), None) if isinstance(row, dict) else None
-        if path is None or not isinstance(row.get(LABEL), str | int):
+        if number == 0 and (path is None or LABEL not in row):
             raise _NoTable
-        yield Row(_text(path), _text(row[LABEL]), _text(row.get(SPLIT)))
+        yield Row(_text(path), _text(row.get(LABEL)), _text(row.get(SPLIT)))
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value).strip()
+    return str(value).strip() if isinstance(value, str | int) else ""
 
 
 def _joined(folder: str, path: str) -> str:

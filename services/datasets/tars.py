@@ -4,7 +4,7 @@ import gzip
 import os
 import tarfile
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from services.contract.errors import InvalidArchive
 from services.datasets import names
@@ -31,10 +31,10 @@ def read_tar(path: Path, packed: int) -> ArchiveTree:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else it keeps every one
             refuse_many(count := count + 1)
-            name = _plain(member.name)
+            name = names.plain(member.name)
             names.refuse(name)
             if member.isdir():
-                found.folders.add(name)
+                found.folders |= {name.rstrip("/")} - {"", "."}
             elif member.islnk():
                 found.add(_linked(found, member, name))
             else:
@@ -43,15 +43,9 @@ def read_tar(path: Path, packed: int) -> ArchiveTree:
     return found.archive(path)
 
 
-def _plain(name: str) -> str:
-    """Without the `./` that `tar` writes, and with folders behind slashes."""
-    name = name.replace("\\", "/")
-    return name if name.startswith("/") else str(PurePosixPath(name))
-
-
 def _linked(found: Entries, member: tarfile.TarInfo, name: str) -> ArchiveEntry:
     """A hard link is the file that it names, which came before it."""
-    target = found.entries.get(_plain(member.linkname))
+    target = found.entries.get(names.plain(member.linkname))
     if target is None:
         raise InvalidArchive(f"{name!r} is a link or a special file: what it links to is not in the archive before it")
     return replace(target, name=name)

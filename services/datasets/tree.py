@@ -3,7 +3,6 @@
 A split is never a label, and in doubt nothing is taken: the sentence says how to state the layout.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,19 +13,8 @@ from services.contract.layout import Layout
 from services.datasets.entries import ArchiveEntry
 from services.datasets.names import normal
 from services.datasets.reading import Reading
+from services.datasets.words import WORDS, named_splits, split_of
 
-WORDS: Final[dict[str, Split]] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-BESIDE_TRAIN: Final = ("dev", "eval")  # which are val there, and else nothing
-THINGS: Final = r"(?:[ _.-]?(?:set|data|dataset|images|imgs))"
-WORD: Final = rf"({'|'.join(WORDS)}){THINGS}?"
 NO_LABEL: Final = frozenset(
     {"images", "image", "imgs", "img", "data", "dataset", "all", "unknown", "pictures", "photos"}
 )
@@ -41,15 +29,12 @@ class Folder:
     name: str = ""
     folders: dict[str, "Folder"] = field(default_factory=dict)
     pictures: list[ArchiveEntry] = field(default_factory=list)  # that lie directly in it
+    count: int = 0  # of all pictures below
 
     def all(self) -> Iterator[ArchiveEntry]:
         yield from self.pictures
         for folder in self.folders.values():
             yield from folder.all()
-
-    @property
-    def count(self) -> int:
-        return sum(1 for _ in self.all())
 
     @property
     def split(self) -> Split | None:
@@ -62,20 +47,16 @@ class Folder:
         return found
 
 
-def split_of(name: str) -> Split | None:
-    """That a folder's name is the word of, exactly."""
-    word = re.fullmatch(WORD, name.strip().lower())
-    return WORDS[word[1]] if word else None
-
-
 def grown(pictures: Iterable[ArchiveEntry]) -> Folder:
     """Folders by their names, of which é is one however it is written."""
     root = Folder("")
     for entry in pictures:
         folder = root
+        root.count += 1
         for part in entry.name.split("/")[:-1]:
             path = f"{folder.path}/{part}".lstrip("/")
             folder = folder.folders.setdefault(normal(part), Folder(path, normal(part)))
+            folder.count += 1
         folder.pictures.append(entry)
     return root
 
@@ -93,15 +74,30 @@ def read_tree(root: Folder, layout: Layout, reading: Reading) -> None:
 
 
 def _stated(root: Folder, layout: Layout, reading: Reading) -> None:
-    for split, places in layout.splits.items():
-        for place in places:
-            folder = root.below(filter(None, place.split("/")))
-            if folder is None or not folder.count:
-                raise InvalidArchive(f"layout.{split}: the archive has no folder {place!r} with pictures")
-            reading.means(folder.path or ".", split)
-            _labels_of(folder, split, layout, reading)
+    stated = [(split, place) for split, places in layout.splits.items() for place in places]
+    all_pictures = list(root.all())
+    for split, place in sorted(stated, key=lambda one: -one[1].count("/") - bool(one[1])):  # the innermost first
+        folder = root.below(filter(None, place.split("/")))
+        if folder is None or not folder.count:
+            raise InvalidArchive(f"layout.{split}: the archive has no folder {place!r} with pictures of its own")
+        reading.means(folder.path or ".", split)
+        _labels_of(folder, split, layout, reading)
+        _take_out(root, folder)  # what holds it has no part of it
     placed = {image.entry.name for image in reading.images} | reading.gone
-    reading.leave_out("outside the layout", (entry for entry in root.all() if entry.name not in placed))
+    reading.leave_out("outside the layout", (entry for entry in all_pictures if entry.name not in placed))
+
+
+def _take_out(root: Folder, folder: Folder) -> None:
+    *above, name = folder.path.split("/")
+    count, holder = folder.count, root
+    for part in above:
+        holder.count -= count
+        holder = holder.folders[normal(part)]
+    holder.count -= count
+    if folder is root:
+        folder.pictures, folder.folders = [], {}
+    else:
+        del holder.folders[normal(name)]
 
 
 # --- guessed -------------------------------------------------------------------------------------------------------
@@ -139,7 +135,7 @@ def _unwrapped(folder: Folder, reading: Reading, *, keep_splits: bool) -> Folder
 
 def _splits(folders: list[Folder], reading: Reading) -> dict[str, Split] | None:
     """By the folders' names; None where all of them are labels. Raises InvalidArchive where neither is certain."""
-    named = _named_splits([folder.name for folder in folders])
+    named = named_splits([folder.name for folder in folders])
     others = [folder for folder in folders if folder.name not in named]
     if not named:
         return None
@@ -156,30 +152,6 @@ def _splits(folders: list[Folder], reading: Reading) -> dict[str, Split] | None:
     )
 
 
-def _named_splits(names: list[str]) -> dict[str, Split]:
-    named = {name: split for name in names if (split := split_of(name))}
-    affixes: dict[str, dict[str, Split]] = {}
-    for name in names:
-        if name not in named and (found := _affixed(name)):
-            affixes.setdefault(found[0], {})[name] = found[1]
-    for of_one_affix in affixes.values():
-        if len(set(of_one_affix.values())) > 1:
-            named |= of_one_affix
-    if "train" in named.values():
-        named |= {name: "val" for name in names if name.strip().lower() in BESIDE_TRAIN}
-    return named
-
-
-def _affixed(name: str) -> tuple[str, Split] | None:
-    """What stands beside a split's word, as in `seg_train` or `train2017`, and the split."""
-    name = name.strip().lower()
-    if before := re.fullmatch(rf"(.+)[ _.-]{WORD}", name):
-        return f"{before[1]} …", WORDS[before[2]]
-    if after := re.fullmatch(rf"{WORD}(?:[ _.-](.+)|(\d+))", name):
-        return f"… {after[2] or after[3]}", WORDS[after[1]]
-    return None
-
-
 def _refuse_two_of_one(named: dict[str, Split]) -> None:
     for split in set(named.values()):
         if len(same := [name for name in named if named[name] == split]) > 1:
@@ -188,17 +160,16 @@ def _refuse_two_of_one(named: dict[str, Split]) -> None:
 
 def _labels_or_splits_below(top: Folder, layout: Layout, reading: Reading) -> None:
     """`label/image`, or, where each label's folder holds splits only, `label/split/image`."""
-    with_splits = [folder for folder in top.folders.values() if _holds_splits(folder)]
-    if not with_splits:
+    with_splits = {folder.path: folder for folder in top.folders.values() if _holds_splits(folder)}
+    if not with_splits and not any(map(_holds_some_splits, top.folders.values())):
         _labels(top, "train", layout, reading)
         return
     if len(with_splits) < len(top.folders):
-        others = [folder.path for folder in top.folders.values() if folder not in with_splits]
-        raise InvalidArchive(
-            f"{_listed(folder.path for folder in with_splits)} hold splits, {_listed(others)} not: {STATE}"
-        )
+        others = [folder.path for folder in top.folders.values() if folder.path not in with_splits]
+        held = f"{_listed(with_splits)} hold splits" if with_splits else "some labels hold splits beside others"
+        raise InvalidArchive(f"{held}, {_listed(others)} not: {STATE}")
     reading.leave_out("in no label's folder", top.pictures)
-    for label in with_splits:
+    for label in with_splits.values():
         reading.means(label.path, "label")
         _refuse_two_of_one({name: split for name in label.folders if (split := split_of(name))})
         for folder in label.folders.values():
@@ -209,6 +180,10 @@ def _labels_or_splits_below(top: Folder, layout: Layout, reading: Reading) -> No
 
 def _holds_splits(folder: Folder) -> bool:
     return bool(folder.folders) and not folder.pictures and all(inner.split for inner in folder.folders.values())
+
+
+def _holds_some_splits(folder: Folder) -> bool:
+    return len({inner.split for inner in folder.folders.values()} - {None}) > 1
 
 
 # --- labels --------------------------------------------------------------------------------------------------------
@@ -248,6 +223,8 @@ def _leaves(folder: Folder, split: Split, reading: Reading) -> None:
     while waiting:
         label = waiting.pop(0)
         waiting += label.folders.values()
+        if label.pictures and label.split:
+            raise InvalidArchive(f"labels: {label.path!r} is called like a split: {STATE}")
         if label.pictures:
             reading.means(label.path, "label")
             reading.place(label.pictures, label.name, split)
@@ -268,7 +245,8 @@ def _without_labels(reading: Reading) -> None:
         raise InvalidArchive(_no_labels(reading, next(iter(labels)) if lone else None, first))
     reading.leave_loose_out(first)
     for split in sorted(reading.splits - {first}):
-        if first == "train" and reading.labels(split).isdisjoint(labels):
+        shares_none = reading.labels(split).isdisjoint(labels) or reading.is_mostly_loose(split, LOOSE)
+        if first == "train" and shares_none:
             reading.leave_split_out(split)
         else:
             reading.leave_loose_out(split)

@@ -198,11 +198,16 @@ class Files:
         """The file as another layout reads it; None where it was not listed so yet."""
         if layout is None or layout == record.layout:
             return record
-        index = places.index(record.upload, layout.digest)
+        read = await self.read_at(record, places.index(record.upload, layout.digest))
+        return read and replace(read, layout=layout)
+
+    async def read_at(self, record: FileRecord, index: str | None) -> FileRecord | None:
+        """The file by another of its indexes; None where that is not there."""
+        if index is None:
+            return record
         with suppress(FileNotFoundError):
             report = await self.report(replace(record, index=index))
-            found = tuple(report.short)
-            return replace(record, index=index, layout=layout, contents=report.contents, findings=found)
+            return replace(record, index=index, contents=report.contents, findings=tuple(report.short))
         return None
 
     async def report(self, record: FileRecord) -> DataReport:

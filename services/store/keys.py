@@ -93,6 +93,11 @@ def pending_upload(id: str) -> str:
     return f"{PREFIX}:upload:{id}"
 
 
+def upload_turn(id: str) -> str:
+    """string: the lock of who puts an upload's parts together, SET NX PX."""
+    return f"{PREFIX}:upload:{id}:turn"
+
+
 def idempotency(tenant: str, name: str) -> str:
     """hash: a submission's job id, digest and answer, by the hash of its key or body. A day, or minutes."""
     return f"{PREFIX}:idempotency:{tenant}:{name}"

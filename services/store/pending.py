@@ -7,7 +7,8 @@ from services.contract.ids import is_id, new_id
 from services.contract.timing import Timing
 from services.contract.upload import NewUpload
 from services.store import keys
-from services.store.commands import Redis
+from services.store.commands import Redis, Value
+from services.store.scripts import Answer, Scripts
 
 PART = "part "  # a field: its bytes, by its id
 
@@ -24,8 +25,8 @@ class PendingUpload:
 
 
 class PendingUploads:
-    def __init__(self, redis: Redis, timing: Timing) -> None:
-        self._redis, self._seconds = redis, round(timing.abandoned_upload)
+    def __init__(self, redis: Redis, scripts: Scripts, timing: Timing) -> None:
+        self._redis, self._scripts, self._seconds = redis, scripts, round(timing.abandoned_upload)
 
     async def new(self, tenant: str, announced: NewUpload) -> PendingUpload:
         id, now = new_id("upload"), int(time.time())
@@ -54,14 +55,16 @@ class PendingUploads:
             id, tenant, int(fields["created_at"]), announced, fields["status"], fields.get("file"), parts
         )
 
-    async def add_part(self, upload: PendingUpload, part: str, bytes: int) -> None:
-        await self._redis.hset(keys.pending_upload(upload.id), f"{PART}{part}", bytes)
+    async def add_part(self, upload: PendingUpload, part: str, bytes: int) -> Answer:
+        """REFUSED once it has ended, WAITS where more would have come than was announced."""
+        args: list[Value] = [f"{PART}{part}", bytes, upload.announced.bytes]
+        answer, _ = await self._scripts("add_part", [keys.pending_upload(upload.id)], args)
+        return answer
 
-    async def end(self, upload: PendingUpload, status: str, file: str | None = None) -> None:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(keys.pending_upload(upload.id), mapping={"status": status, "file": file or ""})
-            pipe.hdel(keys.pending_upload(upload.id), *(f"{PART}{part}" for part in upload.parts), f"{PART}none")
-            await pipe.execute()
+    async def end(self, upload: PendingUpload, status: str, file: str | None = None) -> bool:
+        """Once: False where it had ended."""
+        answer, _ = await self._scripts("end_upload", [keys.pending_upload(upload.id)], [status, file or ""])
+        return answer is Answer.OK
 
     def expires_at(self, upload: PendingUpload) -> int:
         return upload.created_at + self._seconds

@@ -64,7 +64,7 @@ class Store:
         if record.spec.num_labels > LABELS_SHOWN:
             return None
         file = await self.files.owned_by(record.tenant, record.spec.training_file)
-        read = file and await self.files.laid_out(file, record.spec.layout)
+        read = file and await self.files.read_at(file, record.spec.index)
         if read is not None:
             return read.contents.names
         with suppress(FileNotFoundError):
@@ -119,7 +119,7 @@ async def open_store(
             turns=Turns(scripts, timing),
             autoscaling=Autoscaling(redis, scripts),
             stream_tokens=StreamTokens(redis, timing),
-            pending_uploads=PendingUploads(redis, timing),
+            pending_uploads=PendingUploads(redis, scripts, timing),
             rates=Rates(scripts, timing),
             retention_days=settings.retention_days,
         )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from redis.exceptions import RedisError
 
+from services.contract.errors import InFlight
 from services.contract.timing import Timing
 from services.store.scripts import Answer, Scripts
 
@@ -27,6 +28,18 @@ class Turns:
             yield
         finally:
             with suppress(RedisError):  # then it ends by itself
+                await self._scripts("unlock", [lock], [me], patience=0)
+
+    @asynccontextmanager
+    async def alone(self, lock: str, *, seconds: float) -> AsyncIterator[None]:
+        """For what may take long, and is not waited for. Raises InFlight where another does it."""
+        me = secrets.token_hex(8)
+        if not await self.take(lock, me, seconds=seconds):
+            raise InFlight("The same is under way: ask again.")
+        try:
+            yield
+        finally:
+            with suppress(RedisError):
                 await self._scripts("unlock", [lock], [me], patience=0)
 
     async def take(self, lock: str, me: str, *, seconds: float) -> bool:

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
-from services.settings import Settings
 from tests.api.conftest import problem
 from tests.drawing import shapes, zipped
 
@@ -33,11 +33,11 @@ def sent(api: httpx.Client, upload: str, content: bytes) -> str:
     return str(answer.json()["id"])
 
 
-def drafts(settings: Settings) -> list[Path]:
-    return [path for path in settings.files_dir.glob("*/incoming/*") if path.is_file()]
+def drafts(api_data: Path) -> list[Path]:
+    return [path for path in (api_data / "files").glob("*/incoming/*") if path.is_file()]
 
 
-def test_the_stock_client_sends_a_file_in_parts(api: httpx.Client, settings: Settings) -> None:
+def test_the_stock_client_sends_a_file_in_parts(api: httpx.Client, api_data: Path) -> None:
     client = openai.OpenAI(base_url=f"{api.base_url}/v1", api_key="none")
     upload = client.uploads.upload_file_chunked(
         file=ARCHIVE,
@@ -51,7 +51,7 @@ def test_the_stock_client_sends_a_file_in_parts(api: httpx.Client, settings: Set
     assert upload.file is not None
     assert client.files.content(upload.file.id).read() == ARCHIVE
     assert client.fine_tuning.jobs.create(model="resnet18", training_file=upload.file.id).status == "queued"
-    assert drafts(settings) == []
+    assert drafts(api_data) == []
 
 
 def test_parts_come_in_any_order_and_completing_may_be_repeated(api: httpx.Client, announce: Announce) -> None:
@@ -81,21 +81,46 @@ def test_what_does_not_fit_together_is_refused_by_name_and_nothing_is_lost(
     assert api.post(f"/v1/uploads/{upload}/complete", json={"part_ids": [first, second]}).status_code == 200
 
 
-def test_a_cancelled_upload_leaves_nothing(api: httpx.Client, announce: Announce, settings: Settings) -> None:
+def test_a_cancelled_upload_leaves_nothing(api: httpx.Client, announce: Announce, api_data: Path) -> None:
     upload = announce()
     sent(api, upload, ARCHIVE[:1000])
     assert api.post(f"/v1/uploads/{upload}/cancel").json()["status"] == "cancelled"
-    assert drafts(settings) == []
+    assert drafts(api_data) == []
     problem(api.post(f"/v1/uploads/{upload}/complete", json={"part_ids": ["part-x"]}), 409)
     problem(api.post("/v1/uploads/upload-none/cancel"), 404)
 
 
-def test_more_than_may_come_is_refused_before_it_comes(
-    api: httpx.Client, announce: Announce, settings: Settings
-) -> None:
+def test_more_than_may_come_is_refused_before_it_comes(api: httpx.Client, announce: Announce, api_data: Path) -> None:
     body = {"filename": "a.zip", "purpose": "fine-tune", "mime_type": ""}
     assert "HEADWAY_MAX_UPLOAD_BYTES" in problem(api.post("/v1/uploads", json=body | {"bytes": 2**50}), 413)["detail"]
     upload = announce(b"x" * 10)
     problem(api.post(f"/v1/uploads/{upload}/parts", files={"data": ("part", b"x" * 11)}), 413)
     problem(api.post(f"/v1/uploads/{upload}/parts", files={"part": ("part", b"x")}), 422)
-    assert drafts(settings) == []
+    assert drafts(api_data) == []
+
+
+def test_completing_at_once_makes_one_file_and_no_more_comes_than_was_announced(
+    api: httpx.Client, announce: Announce, api_data: Path
+) -> None:
+    before = len(api.get("/v1/files").json()["data"])
+    upload = announce()
+    parts = [sent(api, upload, ARCHIVE[:1000]), sent(api, upload, ARCHIVE[1000:])]
+    problem(api.post(f"/v1/uploads/{upload}/parts", files={"data": ("part", b"x")}), 413)
+    with ThreadPoolExecutor(4) as pool:
+        body = {"part_ids": parts}
+        url = f"{api.base_url}/v1/uploads/{upload}/complete"
+        answers = list(pool.map(lambda _: httpx.post(url, json=body, timeout=60), range(4)))
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    made = api.post(f"/v1/uploads/{upload}/complete", json=body).json()["file"]["id"]
+    assert {answer.json()["file"]["id"] for answer in answers if answer.status_code == 200} <= {made}
+    assert len(api.get("/v1/files").json()["data"]) == before + 1
+    assert drafts(api_data) == []
+
+
+def test_parts_whose_bytes_are_gone_are_named(api: httpx.Client, announce: Announce, api_data: Path) -> None:
+    upload = announce()
+    part = sent(api, upload, ARCHIVE)
+    for draft in drafts(api_data):
+        draft.unlink()
+    refused = problem(api.post(f"/v1/uploads/{upload}/complete", json={"part_ids": [part]}), 422)
+    assert part in refused["detail"]

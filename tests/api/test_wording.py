@@ -25,7 +25,11 @@ Submit = Callable[..., httpx.Response]
         ({"hyperparameters": "fast"}, "hyperparameters", "give an object, not 'fast'"),
         ({"feature_scaling": "std"}, "feature_scaling", "should be 'none' or 'standard', not 'std'"),
         ({"layout": {"trian": "x"}}, "layout.trian", "did you mean train?"),
-        ({"class_weights": {"circle": -1}}, "class_weights.circle", "should be greater than 0, not -1"),
+        (
+            {"class_weights": {"circle": -1}},
+            "class_weights.circle",
+            "greater than or equal to 0.000001, not -1",
+        ),
         ({"class_weights": {"hexagon": 2}}, "class_weights", "'hexagon' is not among the training labels"),
         ({"max_unreadable": 2}, "max_unreadable", "should be less than or equal to 1, not 2"),
         ({"metadata": {"a": "x" * 600}}, "metadata.a", "…"),

@@ -41,6 +41,8 @@ def test_each_line_is_a_picture_and_its_answer_the_label(tmp_path: Path) -> None
         (line("data:image/png;base64,%%%", "cat"), "line 2: its picture is no base64"),
         (line(url(b"x"), "  "), "line 2: it has 1 pictures and 1 answers"),
         (json.dumps({"prompt": "x"}), "line 2: send"),
+        ("[" * 100_000, "line 2: send"),
+        (line("data:image/png;base64,é", "cat"), "line 2: its picture is no base64"),
         ("{", "line 2: send"),
     ],
 )

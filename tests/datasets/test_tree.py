@@ -115,6 +115,8 @@ REFUSED: dict[str, tuple[dict[str, bytes], str]] = {
     "two folders of one split": (pictures("train/a", "val/a", "valid/a"), "'val', 'valid' are all folders of val"),
     "splits under some labels": (pictures("a/train", "a/val", "b"), "'a' hold splits, 'b' not: state it"),
     "splits in a split": (pictures("test/train", "test/val"), "splits in a split"),
+    "splits beside others in labels": (pictures("a/train", "a/test", "a/more", "b"), "hold splits"),
+    "very deep": ({"a/" * 200 + "1.png": b"x"}, "more than 100 folders"),
     "no pictures": ({"a/1.txt": b"x", "b/2.csv": b"x"}, "has no labelled images (it has .csv, .txt)"),
     "camera raw": ({"a/1.dng": b"II*\0", "b/1.dng": b"II*\0"}, "has no labelled images (it has .dng)"),
 }
@@ -198,6 +200,7 @@ STATED: dict[str, tuple[dict[str, bytes], dict[str, Any], dict[str, dict[str, in
         {"train": ".", "ignore": ["x"]},
         {"train": {"train": 3, "bus": 3}},
     ),
+    "one in another": (pictures("a", "b", "held/a"), {"train": "", "test": "held"}, {"train": AB, "test": {"a": 3}}),
     "leaves": (pictures("big/a", "big/b", "small/a"), {"labels": "leaf"}, {"train": {"a": 6, "b": 3}}),
     "names": (
         {f"{n}.{k}.png": b"x" for n in ("cat", "dog") for k in "01"},
@@ -229,6 +232,7 @@ def test_a_stated_layout_decides(tmp_path: Path, case: str) -> None:
         ({"train": "nowhere"}, "has no folder 'nowhere'"),
         ({"table": "labels.csv"}, "has no CSV or JSON lines 'labels.csv'"),
         ({"pattern": "{label}!"}, "fits none of the pictures"),
+        ({"ignore": ["c"]}, "layout.ignore: the archive has no 'c'"),
     ],
 )
 def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, layout: dict[str, Any], sentence: str) -> None:
@@ -250,6 +254,8 @@ TABLES: dict[str, tuple[dict[str, bytes], dict[str, dict[str, int]]]] = {
         {"x.csv": "\ufefflabel;file_name\r\na;0.png\r\nb;1.png\r\n".encode()},
         {"train": {"a": 1, "b": 1}},
     ),
+    "pandas' index": ({"labels.csv": b",path,label\n0,0.png,a\n1,1.png,b\n"}, {"train": {"a": 1, "b": 1}}),
+    "UTF-16": ({"labels.csv": "path,label\r\n0.png,a\r\n1.png,b\r\n".encode("utf-16")}, {"train": {"a": 1, "b": 1}}),
     "JSON lines": (
         {"metadata.jsonl": b'{"file_name": "0.png", "label": 1}\n{"file_name": "1.png", "label": 2}\n'},
         {"train": {"1": 1, "2": 1}},
@@ -288,6 +294,7 @@ def test_a_table_without_paths_and_labels_is_only_named(tmp_path: Path) -> None:
         (b"path,label\n9.png,a\n", "names none of the archive's pictures"),
         (b"path,label\n0.png,\n", "row 1 has no label"),
         (b"path,label\n0.png,a\n0.png,b\n", "names '0.png' twice"),
+        ("path,label\n0.png,café\n".encode("cp1252"), "is no UTF-8"),
         (b"path,label,split\n0.png,a,holdout\n", "'holdout' is no split"),
     ],
 )
@@ -295,3 +302,17 @@ def test_a_table_that_is_wrong_is_refused_by_row(tmp_path: Path, table: bytes, s
     with pytest.raises(InvalidArchive) as error:
         listed(tmp_path, LOOSE | {"labels.csv": table})
     assert sentence in error.value.message
+
+
+def test_no_pattern_takes_long_on_a_long_name() -> None:
+    layout = Layout(pattern="{label}" + "*x" * 30 + "y")
+    assert layout.label_in_name("a" + "x" * 2000 + ".png") is None
+    found = Layout(pattern="{label}_*-*.png").label_in_name("red_fox_1-2-3.png")
+    assert found is not None
+    assert found["label"] == "red"
+    assert Layout(pattern="*_{label}.jpg").label_in_name("0001_cat.jpg")["label"] == "cat"  # type: ignore[index]
+
+
+def test_a_layout_is_small() -> None:
+    with pytest.raises(ValueError, match="more than 16384 bytes"):
+        Layout(ignore=["x" * 4000] * 5)

@@ -20,12 +20,9 @@ def doubts(
     elif (baseline := _baseline(evaluation))[0] >= evaluation.accuracy:
         message = f"The accuracy, {evaluation.accuracy:.3f}, is no better than {baseline[1]} ({baseline[0]:.3f})."
         yield WarningLine(code="no_better_than_chance", message=f"{message} {_advice(spec, hyperparameters)}")
-    if (
-        standing.train_loss is not None
-        and standing.first_loss is not None
-        and standing.train_loss > standing.first_loss
-    ):
-        message = f"The loss ended at {standing.train_loss:.3g}, above where it began ({standing.first_loss:.3g})."
+    first, last = standing.first_loss, standing.usual_loss
+    if first is not None and last is not None and last > first:
+        message = f"The loss ended at some {last:.3g}, above where it began ({first:.3g})."
         yield WarningLine(code="loss_rose", message=f"{message} {_advice(spec, hyperparameters)}")
 
 

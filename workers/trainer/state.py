@@ -20,6 +20,7 @@ class Standing:
     epoch: int = 0
     step: int = 0
     first_loss: float | None = None  # of its first step
+    usual_loss: float | None = None  # smoothed over some ten steps: the last batch may be one picture
     train_loss: float | None = None
     # of the last epoch that was validated
     val_loss: float | None = None

@@ -33,6 +33,7 @@ from workers.trainer.stop import Stopped
 from workers.trainer.table import Scaled, Table
 from workers.vision.arrays import Integers
 
+SMOOTHING = 0.1
 SCALED_BY = 512  # images of which features' mean and deviation are taken: as many as a feature has numbers
 
 
@@ -142,6 +143,8 @@ class Training:
             standing = self.state.standings[trial]
             standing.step, standing.train_loss = bucket.step, loss
             standing.first_loss = loss if standing.first_loss is None else standing.first_loss
+            usual = loss if standing.usual_loss is None else standing.usual_loss
+            standing.usual_loss = usual + SMOOTHING * (loss - usual)
         if bucket.trials:
             self._report.steps(bucket.trials, self.state.at, bucket.step, losses)
         self._flush_if_due()

@@ -104,6 +104,8 @@ def _read_again(content: bytes) -> tuple[torch.Tensor, Notes] | None:
     """Without what is broken about it, where the picture itself is there."""
     with suppress(Exception):  # it is damaged: what was said of it first stands
         if content.startswith(b"\x89PNG"):
+            with suppress(Exception):
+                return _read(without_metadata(content, but=b"eXIf"))
             return _read(without_metadata(content))
         if content.startswith(b"\xff\xd8") and (whole := with_its_end(content)):
             found, notes = _read(whole)

@@ -57,9 +57,10 @@ def orientation_of(image: Image.Image) -> int:
     return orientation if orientation in TURNS else 1
 
 
-def without_metadata(png: bytes) -> bytes:
-    """A PNG's chunks that show, and no others: text beyond Pillow's limits and broken profiles cost no picture."""
-    return png[:8] + b"".join(chunk for kind, chunk in _chunks(png) if kind in KEPT)
+def without_metadata(png: bytes, *, but: bytes = b"") -> bytes:
+    """A PNG's chunks that show, and those that are named: text beyond Pillow's limits and broken profiles cost no
+    picture."""
+    return png[:8] + b"".join(chunk for kind, chunk in _chunks(png) if kind in KEPT or kind == but)
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -74,7 +75,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _in_rgb(image: Image.Image, *, from_sixteen: bool) -> tuple[Image.Image, Notes]:
-    notes = ["more_frames"] if getattr(image, "is_animated", False) and image.format != "MPO" else []
+    notes = ["more_frames"] if _has_more_frames(image) else []
     if image.mode.startswith("I") or image.mode == "F":
         levels, more = _eight_bits(np.asarray(image))
         return Image.fromarray(levels).convert("RGB"), notes + more
@@ -85,6 +86,13 @@ def _in_rgb(image: Image.Image, *, from_sixteen: bool) -> tuple[Image.Image, Not
     if from_sixteen and max(high for _, high in rgb.getextrema()) <= 15:  # type: ignore[misc]
         notes.append("twelve_bits")
     return rgb, notes
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+    except Exception:  # of a second frame that is broken: the first is what counts
+        return False
 
 
 def _on_white(rgba: Image.Image) -> tuple[Image.Image, Notes]:
@@ -125,6 +133,7 @@ def _scaled(floats: Floats, least: float, most: float, *, integers: bool) -> tup
 
 # --- a JPEG that was cut -------------------------------------------------------------------------------------------
 
+PROGRESSIVE: Final = b"\xff\xc2"
 SCAN: Final = b"\xff\xda"
 END: Final = b"\xff\xd9"
 PADDING: Final = b"\x55" * 64  # entropy-coded bytes of nothing
@@ -141,6 +150,8 @@ def with_its_end(jpeg: bytes) -> bytes | None:
     A decoder fills up what is missing in silence, so it is made to: two continuations give the same rows where all of
     them are there.
     """
+    if PROGRESSIVE in jpeg:
+        return None  # a scan that is missing shows everywhere
     whole = jpeg + END
     plain, padded = (np.asarray(_decoded(content)) for content in (whole, jpeg + PADDING + END))
     if plain.shape != padded.shape:

@@ -2,17 +2,22 @@
 
 import asyncio
 import hashlib
+import os
 import secrets
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from services.api.auth import Caller
 from services.api.deps import Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
 from services.api.forms import Form, form_of, parse, too_large
 from services.api.layouts import remove_drafts
+from services.api.listers import Listers
 from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import listed, refuse_without_room
 from services.api.views import file_view
@@ -22,6 +27,7 @@ from services.contract.upload import PART_BYTES, PARTS, CompletedParts, NewUploa
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.pending import PendingUpload
+from services.store.scripts import Answer
 from services.store.store import Store
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=Door)
@@ -56,55 +62,86 @@ async def add_part(request: Request, upload: OwnUpload, caller: TheCaller, store
     _refuse_ended(upload)
     if len(upload.parts) >= PARTS:
         raise InvalidRequest(f"part: an upload has {PARTS} parts at most", param="data")
-    id = new_id("part")
+    left = upload.announced.bytes - sum(upload.parts.values())
+    await refuse_without_room(min(left, PART_BYTES), store.blobs)
+    id, now = new_id("part"), int(time.time())
     place = Path(places.part(caller.tenant, upload.id, id)).name
     draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, place)
     async with uploading(caller, request.app.state.uploads_under_way):
         try:
-            form = await parse(request, draft, min(PART_BYTES, upload.announced.bytes), named="data")
+            form = await parse(request, draft, min(PART_BYTES, left), named="data")
             if form.filename is None or not form.ended:
                 raise InvalidRequest("data: required, as a file of the form", param="data")
-            await store.pending_uploads.add_part(upload, id, form.bytes)
+            _refuse_late(await store.pending_uploads.add_part(upload, id, form.bytes), upload)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-    return UploadPart(id=id, created_at=upload.created_at, upload_id=upload.id)
+    return UploadPart(id=id, created_at=now, upload_id=upload.id)
 
 
 @router.post("/{upload_id}/complete")
 async def complete(
-    asked: CompletedParts, upload: OwnUpload, caller: TheCaller, store: TheStore, listers: TheListers
+    asked: CompletedParts,
+    request: Request,
+    upload: OwnUpload,
+    caller: TheCaller,
+    store: TheStore,
+    listers: TheListers,
+    settings: TheSettings,
 ) -> Upload:
     """Put the parts together, and list the file as any other. May be repeated."""
-    if upload.status == "completed":
-        return await _view(upload, store)
-    _refuse_ended(upload)
-    _refuse_parts(asked.part_ids, upload)
-    draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, secrets.token_hex(8))
-    try:
-        form = await asyncio.to_thread(_joined, upload, asked, draft, store.blobs)
-        coming = await listed(form, store.blobs, listers, caller.tenant)
-        async with store.turns.held(keys.files_turn(caller.tenant)):
-            await may_store(caller, form.bytes, store)
-            record = await coming.keep()
-            await store.files.add(record)
-    finally:
-        remove_drafts(draft)
-    await _end(upload, "completed", store, record.id)
-    return await _view(await _own_upload(upload.id, caller.tenant, store), store)
+    async with (
+        uploading(caller, request.app.state.uploads_under_way),
+        store.turns.alone(keys.upload_turn(upload.id), seconds=3 * settings.timing.listing),
+    ):
+        upload = await _own_upload(upload.id, caller.tenant, store)
+        if upload.status == "completed":
+            return await _view(upload, store)
+        _refuse_ended(upload)
+        _refuse_parts(asked.part_ids, upload)
+        file = f"file-{upload.id.removeprefix('upload-')}"  # the same, whoever tries again
+        if await store.files.owned_by(caller.tenant, file) is None:
+            await _make(file, asked, upload, caller, store, listers)
+        await _end(upload, "completed", store, file)
+        return await _view(await _own_upload(upload.id, caller.tenant, store), store)
 
 
 @router.post("/{upload_id}/cancel")
-async def cancel(upload: OwnUpload, store: TheStore) -> Upload:
+async def cancel(upload: OwnUpload, store: TheStore, settings: TheSettings) -> Upload:
     """Its parts go."""
-    _refuse_ended(upload)
-    await _end(upload, "cancelled", store)
-    return await _view(await _own_upload(upload.id, upload.tenant, store), store)
+    async with store.turns.alone(keys.upload_turn(upload.id), seconds=settings.timing.listing):
+        upload = await _own_upload(upload.id, upload.tenant, store)
+        _refuse_ended(upload)
+        await _end(upload, "cancelled", store)
+        return await _view(await _own_upload(upload.id, upload.tenant, store), store)
+
+
+async def _make(
+    file: str, asked: CompletedParts, upload: PendingUpload, caller: Caller, store: Store, listers: Listers
+) -> None:
+    await refuse_without_room(upload.announced.bytes, store.blobs)
+    draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, secrets.token_hex(8))
+    try:
+        form = await _joined(upload, asked, draft, store.blobs)
+        coming = await listed(form, store.blobs, listers, caller.tenant)
+        async with store.turns.held(keys.files_turn(caller.tenant)):
+            await may_store(caller, form.bytes, store)
+            await store.files.add(replace(await coming.keep(), id=file))
+    finally:
+        remove_drafts(draft)
 
 
 def _refuse_ended(upload: PendingUpload) -> None:
     if upload.status != "pending":
         raise ActionRefused(f"The upload is {upload.status}.", current_status=upload.status, allowed_actions=[])
+
+
+def _refuse_late(answer: Answer, upload: PendingUpload) -> None:
+    """What came while it ended, or too much together."""
+    if answer is Answer.WAITS:
+        raise too_large(upload.announced.bytes, "data")
+    if answer is not Answer.OK:
+        raise NotFound(f"The upload {upload.id} has ended.", param="upload_id")
 
 
 def _refuse_parts(ids: Sequence[str], upload: PendingUpload) -> None:
@@ -119,23 +156,33 @@ def _refuse_parts(ids: Sequence[str], upload: PendingUpload) -> None:
         )
 
 
-def _joined(upload: PendingUpload, asked: CompletedParts, draft: Path, blobs: Blobs) -> Form:
+async def _joined(upload: PendingUpload, asked: CompletedParts, draft: Path, blobs: Blobs) -> Form:
     """Raises InvalidRequest."""
-    form, md5 = Form(draft, filename=upload.announced.filename, ended=True), hashlib.md5(usedforsecurity=False)
-    with draft.open("wb") as whole:
-        for id in asked.part_ids:
-            with blobs.local(places.part(upload.tenant, upload.id, id)).open("rb") as part:
-                while chunk := part.read(1 << 20):
-                    whole.write(chunk)
-                    form.sha256.update(chunk)
-                    md5.update(chunk)
-                    form.bytes += len(chunk)
+    form = Form(draft, filename=Path(upload.announced.filename).name or "upload", ended=True)
+    md5 = hashlib.md5(usedforsecurity=False)
+    for id in asked.part_ids:  # each by itself: others have use for the threads, too
+        try:
+            part = await asyncio.to_thread(blobs.local, places.part(upload.tenant, upload.id, id))
+            await asyncio.to_thread(_append, part, form, md5)
+        except FileNotFoundError:
+            raise InvalidRequest(f"part_ids: the bytes of {id} are gone: send it again", param="part_ids") from None
     if asked.md5 is not None and md5.hexdigest() != asked.md5.lower():
         raise InvalidRequest("md5: it is not that of the parts together", param="md5")
     form.fields["layout"] = upload.announced.layout.model_dump_json()
     if after := upload.announced.expires_after:
         form.fields |= {"expires_after[anchor]": after.anchor, "expires_after[seconds]": str(after.seconds)}
     return form
+
+
+def _append(part: Path, form: Form, md5: "hashlib._Hash") -> None:
+    with part.open("rb") as source, form.draft.open("ab") as whole:
+        while chunk := source.read(1 << 20):
+            whole.write(chunk)
+            form.sha256.update(chunk)
+            md5.update(chunk)
+            form.bytes += len(chunk)
+        whole.flush()
+        os.fsync(whole.fileno())
 
 
 async def _end(upload: PendingUpload, status: str, store: Store, file: str | None = None) -> None:

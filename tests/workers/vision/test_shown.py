@@ -197,6 +197,13 @@ def test_broken_metadata_cost_no_picture(broken: bytes) -> None:
     assert apart(after_header(saved(image, "png"), broken), image) == 0
 
 
+def test_an_orientation_survives_broken_text() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = after_header(saved(photo(90, 60), "png", exif=exif), chunk(b"tEXt", b"note\0x")[:-4] + bytes(4))
+    assert apart(content, photo(90, 60).transpose(Image.Transpose.ROTATE_270)) == 0
+
+
 def test_a_webp_with_broken_exif_is_read() -> None:
     assert apart(saved(photo(64, 48), "webp", lossless=True, exif=b"Exif\0\0no TIFF header"), photo(64, 48)) == 0
 
