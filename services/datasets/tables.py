@@ -172,7 +172,8 @@ def _joined(folder: str, path: str) -> str:
 def _split(row: Row, table: StatedTable, entry: ArchiveEntry) -> Split:
     if row.split:
         return _named_split(row.split, f"{table.name}: {row.path}")
-    return _above(entry.name)
+    stem = table.name.rpartition("/")[2].rpartition(".")[0]  # as in train.csv and test.csv beside images/
+    return split_of(stem) or _above(entry.name)
 
 
 def _named_split(word: str, where: str) -> Split:

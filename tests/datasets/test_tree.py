@@ -282,6 +282,12 @@ def test_tables_lie_beside_their_pictures_as_hugging_face_has_it(tmp_path: Path)
     assert read(tmp_path, files) == {"train": {"a": 1, "b": 1}, "test": {"a": 1, "b": 1}}
 
 
+def test_tables_that_are_called_like_splits_are_theirs(tmp_path: Path) -> None:
+    files = pictures("images", each=4)
+    files |= {"train.csv": b"path,label\nimages/0.png,a\nimages/1.png,b\n", "test.csv": b"path,label\nimages/2.png,a\n"}
+    assert read(tmp_path, files) == {"train": {"a": 1, "b": 1}, "test": {"a": 1}}
+
+
 def test_a_table_without_paths_and_labels_is_only_named(tmp_path: Path) -> None:
     found = listed(tmp_path, pictures("a", "b") | {"train.csv": b"id,breed\n1,x\n"})
     assert found.contents.labels == {"train": AB}
