@@ -40,7 +40,8 @@ def test_only_the_apis_port_is_published_and_on_this_machine_only(project: Proje
 def test_redis_wants_its_password(project: Project) -> None:
     _, said = project.one("redis").exec_run(["env", "-u", "REDISCLI_AUTH", "redis-cli", "ping"])
     assert b"NOAUTH" in said
-    _, said = project.one("redis").exec_run(["redis-cli", "ping"])
+    asked = "REDISCLI_AUTH=$(cat /secrets/redis) redis-cli ping"  # the one that was made
+    _, said = project.one("redis").exec_run(["sh", "-c", asked])
     assert said == b"PONG\n"
 
 
