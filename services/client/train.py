@@ -152,11 +152,11 @@ def _uploaded(api: Headway, data: Path, layout: Layout | None, *, shrink: bool |
 
 
 def _pack(folder: Path, into: IO[bytes], *, shrink: bool | None) -> None:
-    if not (weight(folder) > SHRUNK_FROM if shrink is None else shrink):
+    before = weight(folder)
+    if not (before > SHRUNK_FROM if shrink is None else shrink):
         with console.status("packing"):
             packed(folder, into)
         return
-    before = weight(folder)
     with console.status("shrinking") as status:
         packed_small(folder, into, lambda done, of: status.update(f"shrinking {done}/{of} files"))
     print_plain(

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -80,10 +81,11 @@ class Layout(BaseModel):
         """What `pattern` finds in a path, or, where it has no folders, in a file's name."""
         assert self.pattern is not None
         subject = path if "/" in self.pattern else path.rpartition("/")[2]
-        return re.fullmatch(_regex(self.pattern), subject)
+        return _compiled(self.pattern).fullmatch(subject)
 
 
-def _regex(pattern: str) -> str:
+@lru_cache(maxsize=16)  # asked for each picture
+def _compiled(pattern: str) -> re.Pattern[str]:
     """A label, or what `*` stands for, ends where what follows it comes first; nothing is tried twice, however long
     the name."""
     texts = re.split(r"\{label\}|\{split\}|\*+", pattern)
@@ -91,7 +93,7 @@ def _regex(pattern: str) -> str:
     parts = [re.escape(texts[0])]
     for anything, then in zip(wild[:-1], texts[1:-1], strict=True):
         parts.append(f"(?>{anything.replace('+', '+?').replace('*', '*?')}{re.escape(then)})")
-    return "".join([*parts, *wild[-1:], re.escape(texts[-1])])
+    return re.compile("".join([*parts, *wild[-1:], re.escape(texts[-1])]))
 
 
 GUESSED: Final = Layout()

@@ -96,8 +96,9 @@ def _sorted_out(
 
 def _ignored(archive: ArchiveTree, layout: Layout) -> set[str]:
     found: set[str] = set()
+    paths = {entry.name: normal(entry.name) for entry in archive.entries} if layout.ignore else {}
     for place in map(normal, layout.ignore):
-        names = {e.name for e in archive.entries if normal(e.name) == place or normal(e.name).startswith(f"{place}/")}
+        names = {name for name, path in paths.items() if path == place or path.startswith(f"{place}/")}
         if not names:
             raise InvalidArchive(f"layout.ignore: the archive has no {place!r}")
         found |= names
