@@ -1,4 +1,5 @@
-"""The reaper: returns lost jobs to the queue, publishes lost messages, sweeps what has had its time.
+"""The reaper: returns lost jobs to the queue, publishes lost messages, moves what ended jobs left out of Redis, sweeps
+what has had its time.
 
 Any number of them may run; a lock in Redis lets one work at a time.
 """
@@ -114,6 +115,7 @@ class Reaper:
                 async with self._store.turns.held(keys.files_turn(file.tenant)):
                     await self._store.files.forget(file)
                 log.info("%s: gone, as its expires_after said", file.id)
+        await _each(await self._store.history.due(now - round(self._timing.history_stays)), self._put_away)
         if self._config.retention_days is None:
             return
         due = await self._store.jobs.ended_before(now - self._config.retention_days * 86400)
@@ -121,6 +123,11 @@ class Reaper:
         if new := set(due) - self._announced:
             log.warning("%d ended jobs are over HEADWAY_RETENTION_DAYS and go with the next pass", len(new))
         self._announced = set(due)
+
+    async def _put_away(self, id: str) -> None:
+        record = await self._store.jobs.get(id)
+        if record is not None:
+            await self._store.history.put_away(record)
 
     async def _forget(self, id: str) -> None:
         record = await self._store.jobs.get(id)

@@ -10,12 +10,12 @@ from fastapi.responses import StreamingResponse
 from redis.exceptions import RedisError
 from starlette.types import Send
 
-from services.api.streams import Gap, News, Streams, order
+from services.api.streams import Gap, News, Streams
 from services.contract.errors import InvalidRequest
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED
 from services.store.connection import is_away
-from services.store.events import StreamEntry
+from services.store.events import StreamEntry, order
 from services.store.record import JobRecord
 from services.store.store import Store
 
@@ -33,7 +33,7 @@ def resume_point(last_event_id: str | None) -> str:
 
 
 async def is_over(store: Store, record: JobRecord, after: str) -> bool:
-    """Whether a client that has seen `after` has seen the end."""
+    """Whether a client that has seen `after` has seen the end, or all that is left of it."""
     if record.status not in ENDED:
         return False
     last = await store.events.last(record.id)

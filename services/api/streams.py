@@ -18,7 +18,7 @@ from services.contract.timing import Timing
 from services.process.ending import end
 from services.store import keys
 from services.store.connection import connect, is_away
-from services.store.events import StreamEntry
+from services.store.events import StreamEntry, order
 from services.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -202,9 +202,3 @@ class Streams:
             with contextlib.suppress(ResponseError):
                 await self._redis.client_unblock(self._reader_id)
             await asyncio.sleep(0.005)
-
-
-def order(id: str) -> tuple[int, int]:
-    """A stream id as something that compares."""
-    milliseconds, _, sequence = id.partition("-")
-    return int(milliseconds), int(sequence or 0)

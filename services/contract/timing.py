@@ -70,6 +70,7 @@ class Timing(Durations):
     clock_jump: float = 10.0  # between two looks at a clock; less is drift
     clock_steady: float = 3600.0  # without a jump, until anything is deleted by it: NTP has had its time
     reaper_turn: float = 10.0
+    history_stays: float = 3600.0  # in Redis, of an ended job: its streams are followed and come back there
     forget_every: float = 60.0  # a worker looks whether features of its cache were deleted with their pictures
     forgotten_kept: float = 2_592_000.0  # that this is told: a worker that was away for longer keeps them
     abandoned_upload: float = 86400.0
@@ -157,5 +158,6 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
     ),
     "a retry finds its first try for longer than that may take": lambda t: t.submission_given_up < t.submission_by_body,
     "a trainer that works is never silent for long": lambda t: 3 * t.trainer.alive_every < t.trainer_silence,
+    "a stream that comes back finds its job's history where it was": lambda t: t.stream_retry < t.history_stays,
     "checkpoints keep their distance": lambda t: t.trainer.checkpoint_gap < t.trainer.checkpoint_every,
 }

@@ -15,6 +15,7 @@ from services.store.blobs import Blobs
 from services.store.commands import Redis, Value
 from services.store.leases import Claim, Fenced, TenantWaits, write
 from services.store.reading import readable
+from services.store.record import JobRecord
 from services.store.scripts import Scripts
 
 INLINE = 1_000_000  # bytes; beyond, they go to the file store and only name and hash stay in Redis
@@ -72,6 +73,17 @@ class Checkpoints:
         for old in surplus:
             if old.stored_at:
                 await asyncio.to_thread(self.blobs.delete, old.stored_at)
+
+    async def moved(self, record: JobRecord) -> list[CheckpointRecord]:
+        """Those of an ended job that were in Redis, as they are known in the file store, where they lie now too."""
+        moved = []
+        for known in await self.all(record.id):
+            content = await self._content(record.id, known) if known.stored_at is None else None
+            if content is not None:
+                place = places.checkpoint(record.tenant, record.id, record.fence, known.number)
+                await asyncio.to_thread(self.blobs.put, place, content)
+                moved.append(known.model_copy(update={"stored_at": place}))
+        return moved
 
     async def all(self, job: str) -> list[CheckpointRecord]:
         """By number."""

@@ -1,15 +1,18 @@
 """What happened to a job: its event stream, and the series of its losses."""
 
+import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from services.contract.events import Event, NewEvent
 from services.contract.transitions import Status
-from services.store import keys
+from services.store import keys, places
+from services.store.blobs import Blobs
 from services.store.commands import Redis, Value
 from services.store.leases import Claim, write
 from services.store.reading import readable
@@ -59,6 +62,15 @@ class StreamEntry:
         id, fields = raw
         return cls(id.decode(), fields[b"event"].decode(), fields[b"final"] == b"1")
 
+    @classmethod
+    def of_line(cls, line: bytes) -> "StreamEntry":
+        return cls(**json.loads(line))
+
+    @property
+    def line(self) -> bytes:
+        """As it lies in the store of bytes."""
+        return json.dumps({"id": self.id, "json": self.json, "final": self.final}).encode() + b"\n"
+
     @cached_property
     def data(self) -> str:
         """The event as clients get it, made once for all of them: what was stored, with its id."""
@@ -66,8 +78,9 @@ class StreamEntry:
 
 
 class Events:
-    def __init__(self, redis: Redis, scripts: Scripts) -> None:
-        self._redis, self._scripts = redis, scripts
+    def __init__(self, redis: Redis, scripts: Scripts, blobs: Blobs) -> None:
+        self._redis, self._scripts, self._blobs = redis, scripts, blobs
+        self._kept: tuple[str, list[StreamEntry]] = "", []
 
     async def emit(self, claim: Claim, batch: Batch) -> Status:
         """In one round trip. Raises Fenced."""
@@ -80,18 +93,22 @@ class Events:
 
     async def newest(self, id: str, *, after: str | None, limit: int) -> tuple[list[Event], bool]:
         """Newest first, from the one before `after`; and whether there are more."""
-        if after and not any(map(int, after.split("-"))):
-            return [], False  # nothing comes before it, and Redis will not be asked for that
-        found = await self._redis.xrevrange(keys.events(id), f"({after}" if after else "+", "-", count=limit + 1)
-        return list(readable(Event, (StreamEntry.of(raw).data for raw in found[:limit]))), len(found) > limit
+        found = await self._before(id, after, limit + 1)
+        return list(readable(Event, (entry.data for entry in found[:limit]))), len(found) > limit
 
     async def since(self, id: str, after: str, *, limit: int) -> list[StreamEntry]:
         """Oldest first, what came after the id `after`."""
-        return [StreamEntry.of(raw) for raw in await self._redis.xrange(keys.events(id), f"({after}", "+", count=limit)]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xrange(keys.events(id), f"({after}", "+", count=limit)
+            pipe.hget(keys.job(id), "history")
+            raws, place = await pipe.execute()
+        if raws or place is None:
+            return [StreamEntry.of(raw) for raw in raws]
+        return [old for old in await self._put_away(place.decode()) if order(old.id) > order(after)][:limit]
 
     async def last(self, id: str) -> StreamEntry | None:
-        found = await self._redis.xrevrange(keys.events(id), count=1)
-        return StreamEntry.of(found[0]) if found else None
+        found = await self._before(id, None, 1)
+        return found[0] if found else None
 
     async def trimmed_to(self, id: str) -> str:
         """The id of the last entry that the cap pushed out; "0-0" if none."""
@@ -102,10 +119,62 @@ class Events:
 
     async def pieces(self, id: str) -> AsyncIterator[bytes]:
         """The series as it is now, some thousand points at a time."""
-        end = await self._redis.strlen(keys.series(id))
+        end = await self._redis.strlen(keys.series(id)) or await self._size_put_away(id)
         end -= end % POINT.size  # of a torn write
         for start in range(0, end, PIECE):
-            yield await self._redis.getrange(keys.series(id), start, min(start + PIECE, end) - 1)
+            stop = min(start + PIECE, end)
+            piece = await self._redis.getrange(keys.series(id), start, stop - 1)
+            yield piece or await self._piece_put_away(id, start, stop)
+
+    # --- of ended jobs, in the store of bytes --------------------------------------------------------------------
+
+    async def _before(self, id: str, before: str | None, count: int) -> list[StreamEntry]:
+        """Newest first."""
+        if before and not any(order(before)):
+            return []  # nothing comes before it, and Redis will not be asked for that
+        raws = await self._redis.xrevrange(keys.events(id), f"({before}" if before else "+", "-", count=count)
+        place = None if raws else await self._place(id)
+        if place is None:
+            return [StreamEntry.of(raw) for raw in raws]
+        old = await self._put_away(place)
+        return [entry for entry in reversed(old) if before is None or order(entry.id) < order(before)][:count]
+
+    async def _place(self, id: str) -> str | None:
+        place = await self._redis.hget(keys.job(id), "history")
+        return place.decode() if place else None
+
+    async def _put_away(self, place: str) -> list[StreamEntry]:
+        """Of the job that was asked for last they are kept: its pages are asked for one by one."""
+        kept, entries = self._kept
+        if kept == place:
+            return entries
+        with suppress(FileNotFoundError):
+            lines = await asyncio.to_thread(self._blobs.get, places.events(place))
+            entries = [StreamEntry.of_line(line) for line in lines.splitlines()]
+            self._kept = place, entries
+            return entries
+        return []
+
+    async def _size_put_away(self, id: str) -> int:
+        place = await self._place(id)
+        with suppress(FileNotFoundError):
+            return self._blobs.local(places.series(place)).stat().st_size if place else 0
+        return 0
+
+    async def _piece_put_away(self, id: str, start: int, stop: int) -> bytes:
+        place = await self._place(id)
+        with suppress(FileNotFoundError):
+            if place is not None:
+                with self._blobs.local(places.series(place)).open("rb") as series:
+                    series.seek(start)
+                    return series.read(stop - start)
+        return b""
+
+
+def order(id: str) -> tuple[int, int]:
+    """A stream id as something that compares."""
+    milliseconds, _, sequence = id.partition("-")
+    return int(milliseconds), int(sequence or 0)
 
 
 def point_of(name: int, step: int, value: float) -> Point:

@@ -65,7 +65,7 @@ class Jobs:
         line it was found."""
         say_once(f"job {id}", why)
         owner = await self.tenant(id) if tenant is None else tenant
-        await self._scripts("set_aside", [*keys.of_job(id, owner), keys.ASIDE], [id, why, owner])
+        await self._scripts("set_aside", [*keys.of_job(id, owner), keys.ASIDE, keys.PUT_AWAY], [id, why, owner])
 
     async def aside(self) -> dict[str, str]:
         """Why, by job."""
@@ -167,13 +167,17 @@ class Jobs:
         return await self._redis.zcard(keys.RUNNING)
 
     async def ended_before(self, seconds: float) -> list[str]:
-        return [id.decode() for id in await self._redis.zrangebyscore(keys.ENDED, "-inf", f"({seconds}", 0, 100)]
+        """Up to a hundred of those put away, and of those that are not yet."""
+        some = [
+            await self._redis.zrangebyscore(key, "-inf", f"({seconds}", 0, READ) for key in (keys.PUT_AWAY, keys.ENDED)
+        ]
+        return [id.decode() for ids in some for id in ids]
 
     async def forget(self, id: str, tenant: str) -> bool:
         """Remove a job with all that it left in Redis; False where a worker owns it."""
         numbers = await self._redis.zrange(keys.checkpoints(id), 0, -1, withscores=True)
         bytes_of_each = [keys.checkpoint(id, int(number)) for _, number in numbers]
-        shared = [keys.jobs_of(tenant), keys.ASIDE, keys.checkpoints_stored(tenant)]
+        shared = [keys.jobs_of(tenant), keys.ASIDE, keys.checkpoints_stored(tenant), keys.PUT_AWAY]
         names = [*keys.of_job(id, tenant), *shared, keys.series(id), keys.checkpoints(id), *bytes_of_each]
         answer, _ = await self._scripts("forget", names, [id, tenant])
         return answer is Answer.OK

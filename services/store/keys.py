@@ -13,12 +13,12 @@ def job(id: str) -> str:
 
 
 def events(id: str) -> str:
-    """stream, capped: what happened, `XADD <fence>-*`. As long as the job."""
+    """stream, capped: what happened, `XADD <fence>-*`. Until the job, ended, is put away."""
     return f"{PREFIX}:job:{id}:events"
 
 
 def series(id: str) -> str:
-    """string: packed points, never trimmed (see `events.POINT`). As long as the job."""
+    """string: packed points, never trimmed (see `events.POINT`). Until the job, ended, is put away."""
     return f"{PREFIX}:job:{id}:series"
 
 
@@ -28,7 +28,7 @@ def checkpoints(id: str) -> str:
 
 
 def checkpoint(id: str, number: int) -> str:
-    """string: a checkpoint's safetensors. Until it is neither best nor among the last few; else as the job."""
+    """string: a checkpoint's safetensors. Until it is neither best nor among the last few, or the job is put away."""
     return f"{PREFIX}:job:{id}:checkpoint:{number}"
 
 
@@ -66,7 +66,8 @@ TURNS: Final = f"{PREFIX}:jobs:turns"  # zset: tenants with waiting jobs, by cla
 HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant; under " turn", who was served last
 RUNNING: Final = f"{PREFIX}:jobs:running"  # zset: job ids by the end of their lease, ms
 ASIDE: Final = f"{PREFIX}:jobs:aside"  # hash: why, by job id, of those that cannot be read. Until they can, or go
-ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s; what the sweep reads
+ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s. Until they are put away, or go
+PUT_AWAY: Final = f"{PREFIX}:jobs:put_away"  # zset: likewise, of those whose history lies in the store of bytes
 
 
 def file(id: str) -> str:

@@ -64,6 +64,21 @@ def evaluation(model: str) -> str:
     return f"{model}/evaluation.json"
 
 
+def history(tenant: str, job: str) -> str:
+    """A folder: what an ended job left in Redis, once it has moved from there."""
+    return f"{tenant}/history/{job}"
+
+
+def events(history: str) -> str:
+    """Entries of its stream, a line each."""
+    return f"{history}/events"
+
+
+def series(history: str) -> str:
+    """Its points, packed as in Redis."""
+    return f"{history}/series"
+
+
 def checkpoints(tenant: str, job: str) -> str:
     """A folder: checkpoints too large for Redis."""
     return f"{tenant}/checkpoints/{job}"
@@ -75,10 +90,10 @@ def checkpoint(tenant: str, job: str, fence: int, number: int) -> str:
 
 def of_tenant(tenant: str) -> list[str]:
     """The folders that go with a tenant; what it had forgotten, its workers still read."""
-    return [f"{tenant}/{folder}" for folder in ("files", "models", "checkpoints", INCOMING)]
+    return [f"{tenant}/{folder}" for folder in ("files", "models", "checkpoints", "history", INCOMING)]
 
 
 def of_job(tenant: str, job: str) -> list[str]:
     """The folders that go with a job."""
     assert is_id(job, "ftjob")
-    return [models(tenant, job), checkpoints(tenant, job)]
+    return [models(tenant, job), checkpoints(tenant, job), history(tenant, job)]

@@ -89,6 +89,7 @@ class JobRecord:
     latest: Latest
     binding: Binding | None
     result: Result | None
+    is_put_away: bool  # its events, series and checkpoints lie in the store of bytes
     problem: str | None
 
     @property
@@ -122,6 +123,7 @@ class JobRecord:
             latest=Latest.of_parts(parts),
             binding=parts.read("binding", Binding.model_validate_json, None),
             result=parts.read("result", lambda text: Result.model_validate_json(text, extra="ignore"), None),
+            is_put_away="history" in fields,
             problem=None,
         )
         return record._with_problem(fields, parts.problems)

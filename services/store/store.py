@@ -25,6 +25,7 @@ from services.store.connection import (
 from services.store.events import Events
 from services.store.files import Files
 from services.store.hints import Hints, celery
+from services.store.history import History
 from services.store.jobs import Jobs
 from services.store.leases import Leases
 from services.store.pending import PendingUploads
@@ -51,6 +52,7 @@ class Store:
     files: Files
     hints: Hints
     workers: Workers
+    history: History
     submissions: Submissions
     turns: Turns
     autoscaling: Autoscaling
@@ -104,14 +106,16 @@ async def open_store(
         outage = outage_of_this_process(timing)
         scripts = Scripts(redis, Patience(timing.patience if patience is None else patience, timing, outage))
         jobs, blobs = Jobs(redis, scripts), LocalBlobs(settings.files_dir)
+        events, checkpoints = Events(redis, scripts, blobs), Checkpoints(redis, scripts, blobs)
         yield Store(
             redis=redis,
             outage=outage,
             blobs=blobs,
             jobs=jobs,
             leases=Leases(redis, scripts, jobs, timing),
-            events=Events(redis, scripts),
-            checkpoints=Checkpoints(redis, scripts, blobs),
+            events=events,
+            checkpoints=checkpoints,
+            history=History(redis, scripts, blobs, events, checkpoints),
             files=Files(redis, scripts, blobs),
             hints=Hints(redis, celery(settings.store_url, timing)),
             workers=Workers(redis, scripts, timing),

@@ -1,10 +1,12 @@
 """The live stream: in order, resumable, honest about gaps, ended with done."""
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,6 +44,11 @@ class Writer:
     def finish(self) -> None:
         self._runner.run(self._store.leases.finish(self._claim, result(), "finished", {}))
 
+    def put_away(self) -> None:
+        record = self._runner.run(self._store.jobs.get(self._claim.job))
+        assert record is not None
+        self._runner.run(self._store.history.put_away(record))
+
     def close(self) -> None:
         self._runner.run(self._opened.aclose())
         self._runner.close()
@@ -53,8 +60,8 @@ def job(submit: Submit) -> str:
 
 
 @pytest.fixture
-def writer(settings: Settings, job: str) -> Iterator[Writer]:
-    with closing(Writer(settings, job)) as voice:
+def writer(redis_url: str, api_data: Path, job: str) -> Iterator[Writer]:
+    with closing(Writer(Settings(data_dir=api_data, redis_url=redis_url), job)) as voice:
         yield voice
 
 
@@ -114,6 +121,32 @@ def test_coming_back_after_the_end_is_204(api: httpx.Client, job: str, writer: W
         ({"stream": "true"}, {"Last-Event-ID": last}),
     ):
         assert api.get(path, params=params, headers=headers).status_code == 204
+
+
+def test_a_job_that_was_put_away_tells_all_it_told(api: httpx.Client, job: str, writer: Writer) -> None:
+    writer.say(*map(str, range(120)))
+    writer.finish()
+    all = list(streamed(api, job))
+    path = f"/v1/fine_tuning/jobs/{job}"
+    asked = [f"{path}/events?limit=100", f"{path}/metrics", f"{path}/metrics?format=csv", f"{path}/checkpoints"]
+    answers = [api.get(url).content for url in asked]
+    writer.put_away()
+    assert messages(list(streamed(api, job))) == messages(all)
+    assert messages(list(streamed(api, job, all[60].id))) == messages(all)[61:]
+    assert [api.get(url).content for url in asked] == answers
+    assert api.get(f"{path}/events?stream=true&last_event_id={all[-2].id}").status_code == 204
+
+
+def test_a_job_whose_history_was_lost_with_its_disk_keeps_no_client_waiting(
+    api: httpx.Client, api_data: Path, job: str, writer: Writer
+) -> None:
+    writer.finish()
+    writer.put_away()
+    shutil.rmtree(api_data / "files" / "local" / "history" / job)
+    path = f"/v1/fine_tuning/jobs/{job}"
+    assert api.get(f"{path}/events?stream=true").status_code == 204
+    assert api.get(f"{path}/events").json()["data"] == []
+    assert api.get(f"{path}/metrics").json()["points"] == 0
 
 
 def test_what_was_trimmed_is_told_as_a_gap(api: httpx.Client, job: str, writer: Writer) -> None:

@@ -44,9 +44,8 @@ async def events(
         _check_after(after)
         found, more = await store.events.newest(record.id, after=after, limit=limit)
         return page(found, more)
-    seen = last_event_id_header or last_event_id
-    point = resume_point(seen)
-    if seen is not None and await is_over(store, record, point):
+    point = resume_point(last_event_id_header or last_event_id)
+    if await is_over(store, record, point):
         return Response(status_code=204)
     return EventStream(stream(record, point, streams, settings.timing, request.app.state.closing))
 
