@@ -17,9 +17,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from services.api.wording import in_words
 from services.contract.errors import BadRequest, InvalidRequest, TooLarge
 from services.contract.layout import Layout
+from services.contract.wording import in_words
 
 FIELD_CAP = 64 * 1024  # bytes of a form field that is no file
 FIELDS = ("file", "purpose", "layout", "expires_after[anchor]", "expires_after[seconds]")

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from services.api.wording import in_words
 from services.contract import errors
 from services.contract.errors import HeadwayError, RateLimited
 from services.contract.timing import Timing
+from services.contract.wording import in_words
 from services.store.connection import as_problem
 
 log = logging.getLogger(__name__)

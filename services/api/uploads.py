@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import Request
 
@@ -15,23 +16,36 @@ from services.api.listers import Listers
 from services.contract.errors import BadRequest, InvalidRequest, StoreFull
 from services.contract.file import Listed, ListingOrder
 from services.contract.ids import new_id
+from services.contract.layout import Layout
 from services.store import places
 from services.store.blobs import Blobs
 from services.store.files import FileRecord
 
 
 @dataclass(frozen=True)
+class Whole:
+    """An upload whose bytes have all come, to `draft`, and what was said of it."""
+
+    draft: Path
+    filename: str
+    bytes: int
+    sha256: str
+    layout: Layout
+    expires_at: int | None
+
+
+@dataclass(frozen=True)
 class Coming:
     """An upload that has come, was checked and listed, and lies in no place yet."""
 
-    form: Form
+    whole: Whole
     listed: Listed
     blobs: Blobs
     tenant: str
 
     async def keep(self) -> FileRecord:
         """In its place; its record, which nobody has written yet."""
-        return await asyncio.to_thread(_keep, self.form, self.listed, self.blobs, self.tenant)
+        return await asyncio.to_thread(_keep, self.whole, self.listed, self.blobs, self.tenant)
 
 
 @asynccontextmanager
@@ -46,17 +60,16 @@ async def received(request: Request, blobs: Blobs, listers: Listers, tenant: str
     await refuse_without_room(declared, blobs)
     draft = await asyncio.to_thread(blobs.new_draft, tenant, secrets.token_hex(8))
     try:
-        form = await parse(request, draft, cap)
-        _check(form)
-        yield await listed(form, blobs, listers, tenant)
+        whole = _checked(await parse(request, draft, cap))
+        yield await listed(whole, blobs, listers, tenant)
     finally:
         remove_drafts(draft)
 
 
-async def listed(form: Form, blobs: Blobs, listers: Listers, tenant: str) -> Coming:
+async def listed(whole: Whole, blobs: Blobs, listers: Listers, tenant: str) -> Coming:
     """Raises InvalidRequest, InvalidArchive."""
-    order = ListingOrder(path=form.draft, draft=form.draft, layout=form.layout)
-    return Coming(form, await listers.list(tenant, order), blobs, tenant)
+    order = ListingOrder(path=whole.draft, draft=whole.draft, layout=whole.layout)
+    return Coming(whole, await listers.list(tenant, order), blobs, tenant)
 
 
 async def refuse_without_room(bytes: int, blobs: Blobs) -> None:
@@ -66,7 +79,7 @@ async def refuse_without_room(bytes: int, blobs: Blobs) -> None:
         raise StoreFull(f"The file store has {free} bytes free, and the upload {bytes}.")
 
 
-def _check(form: Form) -> None:
+def _checked(form: Form) -> Whole:
     if not form.ended:
         raise BadRequest("The upload was cut off: the multipart body has no end.")
     for name in form.fields:
@@ -76,32 +89,31 @@ def _check(form: Form) -> None:
     if (purpose := form.fields.get("purpose")) != "fine-tune":
         said = "required" if purpose is None else f"{purpose!r} is not known here"
         raise InvalidRequest(f'purpose: {said}: send "fine-tune"', param="purpose")
-    _ = form.expires_at, form.layout
+    return Whole(form.draft, form.filename, form.bytes, form.sha256.hexdigest(), form.layout, form.expires_at)
 
 
-def _keep(form: Form, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
+def _keep(whole: Whole, listed: Listed, blobs: Blobs, tenant: str) -> FileRecord:
     """All moves to where the upload's content says; equal bytes share a place."""
     assert listed.data is not None
     assert listed.contents is not None
-    digest = form.sha256.hexdigest()
-    upload = places.upload(tenant, digest)
-    data = upload if listed.data == form.draft else places.plain_tar(upload)
-    blobs.adopt(upload, form.draft)
+    upload = places.upload(tenant, whole.sha256)
+    data = upload if listed.data == whole.draft else places.plain_tar(upload)
+    blobs.adopt(upload, whole.draft)
     if data != upload:
         blobs.adopt(data, listed.data)
-    index = keep_listing(listed, upload, form.layout, blobs)
+    index = keep_listing(listed, upload, whole.layout, blobs)
     return FileRecord(
         id=new_id("file"),
         tenant=tenant,
-        filename=form.filename or "upload",
-        bytes=form.bytes,
+        filename=whole.filename,
+        bytes=whole.bytes,
         created_at=int(time.time()),
-        sha256=digest,
+        sha256=whole.sha256,
         upload=upload,
         data=data,
         index=index,
         contents=listed.contents,
-        expires_at=form.expires_at,
-        layout=form.layout,
+        expires_at=whole.expires_at,
+        layout=whole.layout,
         findings=tuple(listed.findings),
     )

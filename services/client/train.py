@@ -21,6 +21,7 @@ from services.contract.contents import Contents
 from services.contract.errors import InvalidArchive
 from services.contract.layout import GUESSED, Layout
 from services.contract.report import Finding
+from services.contract.wording import in_words
 
 app = typer.Typer()
 
@@ -107,7 +108,7 @@ def _layout(text: str | None) -> Layout | None:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        fail(f"--layout: {where} {problem['msg'].removeprefix('Value error, ')}".replace(":  ", ": "))
+        fail(f"--layout: {where}{': ' if where else ''}{in_words(problem)}")
 
 
 def _look_through(folder: Path, layout: Layout | None, *, ask: bool) -> None:

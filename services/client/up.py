@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import httpx
 
-from services import __version__
+from services import __version__, datafolder
 from services.client import stack
 from services.client.api import ApiError, Headway
 from services.client.sample import run_sample, tell_result
@@ -46,7 +46,13 @@ def _announce(running: stack.Stack) -> None:
     console.print(
         f"  data in {running.settings.data_dir}, store: {store}", style="dim", highlight=False, soft_wrap=True
     )
-
+    for other in datafolder.others(running.settings.data_dir):
+        console.print(
+            f"  older data in {other} are not used: HEADWAY_DATA_DIR={other} takes them",
+            style="dim",
+            highlight=False,
+            soft_wrap=True,
+        )
     if days := running.settings.retention_days:
         console.print(f"  ended jobs and their models are deleted after {days:g} days", style="dim", highlight=False)
 

@@ -24,9 +24,8 @@ RAW = frozenset(
 )
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"})
 TABLES = frozenset({".csv", ".jsonl"})
-NO_PICTURES = (
-    RAW | ARCHIVES | TABLES | {".txt", ".json", ".xml", ".md", ".yaml", ".yml", ".html"}
-)  # whatever they begin with
+TEXTS = frozenset({".txt", ".json", ".xml", ".md", ".yaml", ".yml", ".html"})
+NO_PICTURES = RAW | ARCHIVES | TABLES | TEXTS  # whatever they begin with
 
 # What systems and programs leave behind; no picture of the data set whatever lies in it.
 JUNK = frozenset(

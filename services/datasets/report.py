@@ -14,7 +14,7 @@ from services.datasets.reading import JUNK, NO_PICTURE, PlacedImage, Reading
 
 FEW = 5  # pictures of a label, below which its accuracy is luck
 IN_NAMES = 'put each label\'s into a folder of its own; where file names hold it, layout={"pattern": "{label}_*"}'
-NO_PICTURES = frozenset({JUNK, NO_PICTURE})
+LEFT_OUT_RIGHTLY = frozenset({JUNK, NO_PICTURE})
 IMBALANCE = 10  # times as many pictures of the largest label as of the smallest
 
 
@@ -61,7 +61,7 @@ def _names(archive: ArchiveTree, reading: Reading) -> None:
 
 def _folders(archive: ArchiveTree, reading: Reading) -> None:
     pictures = [image.entry.name for image in reading.images]
-    pictures += [path for reason, paths in reading.left_out.items() if reason not in NO_PICTURES for path in paths]
+    pictures += [path for reason, paths in reading.left_out.items() if reason not in LEFT_OUT_RIGHTLY for path in paths]
     with_pictures = {parent for path in pictures for parent in _parents(path)}
     folders = {*archive.folders, *(parent for entry in archive.entries for parent in _parents(entry.name))}
     if empty := sorted(folder for folder in folders - with_pictures if not is_junk(folder)):

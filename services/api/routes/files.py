@@ -53,7 +53,7 @@ async def upload(
         received(request, store.blobs, listers, tenant, settings.max_upload_bytes) as coming,
         store.turns.held(keys.files_turn(tenant)),  # nobody deletes equal bytes meanwhile
     ):
-        await may_store(caller, coming.form.bytes, store)
+        await may_store(caller, coming.whole.bytes, store)
         record = await coming.keep()
         await store.files.add(record)
     return file_view(record)

@@ -15,11 +15,11 @@ from fastapi import APIRouter, Depends, Request
 from services.api.auth import Caller
 from services.api.deps import Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
-from services.api.forms import Form, form_of, parse, too_large
+from services.api.forms import form_of, parse, too_large
 from services.api.layouts import remove_drafts
 from services.api.listers import Listers
 from services.api.quotas import may_store, may_upload, uploading
-from services.api.uploads import listed, refuse_without_room
+from services.api.uploads import Whole, listed, refuse_without_room
 from services.api.views import file_view
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
 from services.contract.ids import new_id
@@ -122,10 +122,10 @@ async def _make(
     await refuse_without_room(upload.announced.bytes, store.blobs)
     draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, secrets.token_hex(8))
     try:
-        form = await _joined(upload, asked, draft, store.blobs)
-        coming = await listed(form, store.blobs, listers, caller.tenant)
+        whole = await _joined(upload, asked, draft, store.blobs)
+        coming = await listed(whole, store.blobs, listers, caller.tenant)
         async with store.turns.held(keys.files_turn(caller.tenant)):
-            await may_store(caller, form.bytes, store)
+            await may_store(caller, whole.bytes, store)
             await store.files.add(replace(await coming.keep(), id=file))
     finally:
         remove_drafts(draft)
@@ -156,31 +156,28 @@ def _refuse_parts(ids: Sequence[str], upload: PendingUpload) -> None:
         )
 
 
-async def _joined(upload: PendingUpload, asked: CompletedParts, draft: Path, blobs: Blobs) -> Form:
+async def _joined(upload: PendingUpload, asked: CompletedParts, draft: Path, blobs: Blobs) -> Whole:
     """Raises InvalidRequest."""
-    form = Form(draft, filename=Path(upload.announced.filename).name or "upload", ended=True)
-    md5 = hashlib.md5(usedforsecurity=False)
+    announced, md5, sha256 = upload.announced, hashlib.md5(usedforsecurity=False), hashlib.sha256()
     for id in asked.part_ids:  # each by itself: others have use for the threads, too
         try:
             part = await asyncio.to_thread(blobs.local, places.part(upload.tenant, upload.id, id))
-            await asyncio.to_thread(_append, part, form, md5)
+            await asyncio.to_thread(_append, part, draft, md5, sha256)
         except FileNotFoundError:
             raise InvalidRequest(f"part_ids: the bytes of {id} are gone: send it again", param="part_ids") from None
     if asked.md5 is not None and md5.hexdigest() != asked.md5.lower():
         raise InvalidRequest("md5: it is not that of the parts together", param="md5")
-    form.fields["layout"] = upload.announced.layout.model_dump_json()
-    if after := upload.announced.expires_after:
-        form.fields |= {"expires_after[anchor]": after.anchor, "expires_after[seconds]": str(after.seconds)}
-    return form
+    expires_at = int(time.time()) + announced.expires_after.seconds if announced.expires_after else None
+    filename = Path(announced.filename).name or "upload"
+    return Whole(draft, filename, announced.bytes, sha256.hexdigest(), announced.layout, expires_at)
 
 
-def _append(part: Path, form: Form, md5: "hashlib._Hash") -> None:
-    with part.open("rb") as source, form.draft.open("ab") as whole:
+def _append(part: Path, draft: Path, *digests: "hashlib._Hash") -> None:
+    with part.open("rb") as source, draft.open("ab") as whole:
         while chunk := source.read(1 << 20):
             whole.write(chunk)
-            form.sha256.update(chunk)
-            md5.update(chunk)
-            form.bytes += len(chunk)
+            for digest in digests:
+                digest.update(chunk)
         whole.flush()
         os.fsync(whole.fileno())
 
