@@ -2,17 +2,15 @@
 
 import json
 import logging
-import os
 import re
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services import datafolder
@@ -21,6 +19,7 @@ from services.contract.addresses import (
     checked_folder_url,
     checked_key,
     checked_origin,
+    checked_predictor_url,
     checked_redis_url,
     checked_service_url,
     checked_url_path,
@@ -40,6 +39,9 @@ from services.contract.weights import (
     WeightsFile,
     WeightsSource,
 )
+from services.environment import bare_environment, environment
+
+OF_A_PREDICTOR = ("data_dir", "files", "weights", "log_level", "predictor_host", "predictor_port", "predictor_device")
 
 
 class Settings(BaseSettings):
@@ -85,6 +87,16 @@ class Settings(BaseSettings):
     root_path: str = Field("", description="the path under which a proxy serves it, as /headway")
     max_upload_bytes: int = Field(8 * 1024**3, gt=0, description="of one upload; more is cut off with 413")
 
+    predictor_url: str = Field(
+        "http://127.0.0.1:8001",
+        description="of the predictors that the API asks, with commas between; `unix:///path` for a socket",
+    )
+    predictor_host: str = Field("127.0.0.1", description="what a predictor binds to: it knows no keys")
+    predictor_port: int = Field(8001, ge=1, le=65535, description="of a predictor")
+    predictor_device: str = Field(
+        "cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="where its backbone runs, always in fp32"
+    )
+
     weights: Annotated[WeightsSource, NoDecode] = Field(
         DefaultWeights(),
         description="`default` (torchvision's, trained on ImageNet), `random:N`, or the path of a resnet18's weights",
@@ -98,7 +110,9 @@ class Settings(BaseSettings):
     trainer_memory: int = Field(
         0, ge=0, description="bytes that a trainer may take until it is ended; 0 for nine tenths of the machine's"
     )
-    url: str = Field("http://127.0.0.1:8000", description="the service that the command talks to")
+    url: Annotated[str, AfterValidator(checked_service_url)] = Field(
+        "http://127.0.0.1:8000", description="the service that the command talks to"
+    )
     api_key: str | None = Field(None, description="the key that the command sends")
 
     autoscale: str = Field("cpu=0-4", description="workers at least and at most, by device kind: `cuda=0-1,cpu=0-2`")
@@ -146,11 +160,6 @@ class Settings(BaseSettings):
     def _redis_url_can_be_read(cls, url: str) -> str:
         return checked_redis_url(url) if url else url
 
-    @field_validator("url")
-    @classmethod
-    def _url_can_be_read(cls, url: str) -> str:
-        return checked_service_url(url)
-
     @field_validator("api_key")
     @classmethod
     def _key_can_be_sent(cls, key: str | None) -> str | None:
@@ -192,6 +201,11 @@ class Settings(BaseSettings):
         return [checked_origin(origin) for origin in _listed(self.cors_origins)]
 
     @property
+    def predictors(self) -> list[str]:
+        """Their addresses."""
+        return [checked_predictor_url(url) for url in _listed(self.predictor_url)]
+
+    @property
     def files_dir(self) -> Path:
         return Path(unquote(self.files.removeprefix("file://"))) if self.files else self.data_dir.absolute() / "files"
 
@@ -230,7 +244,12 @@ class Settings(BaseSettings):
         """For a child process that shall see the same settings, and the rest of our environment."""
         given = self.model_dump(mode="json", exclude_none=True)
         texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in given.items()}
-        return os.environ | {f"HEADWAY_{name.upper()}": text for name, text in texts.items()}
+        return dict(environment()) | {f"HEADWAY_{name.upper()}": text for name, text in texts.items()}
+
+    def environment_of_predictor(self) -> dict[str, str]:
+        """It decodes strangers' pictures: what leads to the store, and every key, stays out of it."""
+        ours = {f"HEADWAY_{name.upper()}" for name in OF_A_PREDICTOR}
+        return bare_environment() | {name: text for name, text in self.as_environment().items() if name in ours}
 
     def start_logging(self) -> None:
         """Of this process, to stderr."""
@@ -257,24 +276,6 @@ def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-# What a process may know that decodes strangers' bytes: no store URL, no key, no password, no other program's secrets.
-INHERITED = re.compile(
-    r"PATH|PYTHON.*|VIRTUAL_ENV|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TORCH_.*|PYTORCH_.*|XDG_CACHE_HOME|LD_LIBRARY_PATH|"
-    r"DYLD_.*|CUDA_.*|NVIDIA_.*|NCCL_.*|OMP_.*|MKL_.*|OPENBLAS_.*|KMP_.*|(?i:(http|https|all|no)_proxy)|"
-    r"SSL_CERT_.*|REQUESTS_CA_BUNDLE"
-)
-
-
-def bare_environment() -> dict[str, str]:
-    """Of ours, what such a process needs."""
-    return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
-
-
-def environment() -> Mapping[str, str]:
-    """All of it, for who looks at what others made of it."""
-    return os.environ
-
-
 @cache
 def settings() -> Settings:
     """The process's settings, read once."""
@@ -287,8 +288,8 @@ def settings() -> Settings:
 
 def _pass_over_links_of_kubernetes() -> None:
     """Where a Service is named headway, its address comes as if it were our port."""
-    if re.match(r"(tcp|udp|sctp)://", os.environ.get("HEADWAY_PORT", "")):
-        address = os.environ.pop("HEADWAY_PORT")
+    if re.match(r"(tcp|udp|sctp)://", environment().get("HEADWAY_PORT", "")):
+        address = environment().pop("HEADWAY_PORT")
         print(f"HEADWAY_PORT={address} is Kubernetes' link to a Service, and is passed over.", file=sys.stderr)
 
 

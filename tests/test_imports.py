@@ -114,4 +114,4 @@ def test_the_environment_is_read_in_one_place() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
-    assert readers == {"services/settings.py"}
+    assert readers == {"services/environment.py"}

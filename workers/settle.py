@@ -78,9 +78,16 @@ async def _say_finished(store: Store, relay: Relay, done: DoneLine, place: str) 
     await relay.emit()
     message = f"Model {model} is ready" + (f": accuracy {evaluation.accuracy:.3f}." if evaluation else ".")
     data = {"model": model} | ({"accuracy": evaluation.accuracy, "split": evaluation.split} if evaluation else {})
-    await store.leases.finish(
-        relay.claim, Result(model=model, place=place, exports=exports, receipt=done.receipt), message, data
+    result = Result(
+        model=model,
+        place=place,
+        exports=exports,
+        receipt=done.receipt,
+        training_file=relay.claim.spec.training_file,
+        validation_file=relay.claim.spec.validation_file,
+        evaluation=evaluation.in_short() if evaluation else None,
     )
+    await store.leases.finish(relay.claim, result, message, data)
 
 
 async def _hand_on(store: Store, claim: Claim, code: str, message: str, *, counts: bool) -> None:

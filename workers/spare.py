@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from services.contract.spec import Prepared
-from services.settings import bare_environment
+from services.environment import bare_environment
 
 TRAINER = "workers.trainer"  # the module that is run
 

@@ -7,6 +7,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.api import auth
 from services.api.listers import Listers
+from services.api.named import NamedModel, named_model
+from services.api.predictors import Predictors
 from services.api.streams import Streams
 from services.contract.errors import NotFound
 from services.settings import Settings
@@ -35,9 +37,15 @@ def _listers(request: Request) -> Listers:
     return listers
 
 
+def _predictors(request: Request) -> Predictors:
+    predictors: Predictors = request.app.state.predictors
+    return predictors
+
+
 TheListers = Annotated[Listers, Depends(_listers)]
 TheStore = Annotated[Store, Depends(_store)]
 TheSettings = Annotated[Settings, Depends(_settings)]
+ThePredictors = Annotated[Predictors, Depends(_predictors)]
 TheStreams = Annotated[Streams, Depends(_streams)]
 
 
@@ -78,6 +86,14 @@ async def _own_file(file_id: str, tenant: Tenant, store: TheStore) -> FileRecord
     return record
 
 
+async def _own_model(model_id: str, tenant: Tenant, store: TheStore) -> NamedModel:
+    model = await named_model(model_id, tenant, store)
+    if model is None:
+        raise NotFound(f"There is no model {model_id}.", param="model_id")
+    return model
+
+
+OwnModel = Annotated[NamedModel, Depends(_own_model)]
 OwnJob = Annotated[JobRecord, Depends(_own_job)]
 OwnFile = Annotated[FileRecord, Depends(_own_file)]
 After = Annotated[str | None, Query(description="the id of the last item of the page before")]

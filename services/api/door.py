@@ -10,15 +10,20 @@ from typing import Any, ClassVar
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from services.api import auth
-from services.contract.errors import InvalidRequest, RequestTimeout, TooLarge, Unauthorized
+from services.contract.errors import InvalidRequest, RateLimited, RequestTimeout, TooLarge, Unauthorized
+from services.contract.prediction import BODY_BYTES
 from services.contract.quota import Quota
 from services.contract.timing import Timing
 from services.keysfile import Right
 from services.store.store import Store
 
 BODY_CAP = 1024**2  # bytes; ten thousand times a job's
+IMAGES_AT_ONCE = 512 * 1024**2  # bytes of bodies with images that are held at a time
+READING = ("/stream_tokens", "/predictions", "/chat/completions", "/responses")  # which change nothing
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Door(APIRoute):
@@ -37,9 +42,32 @@ class Door(APIRoute):
                     await _pass_over(request)
                 raise
             caller.demand(_right_of(request))
-            return await handle(SmallRequest(request.scope, request.receive) if self.reads_body else request)
+            return await self.pass_on(request, handle)
 
         return enter
+
+    async def pass_on(self, request: Request, handle: Handle) -> Response:
+        if not self.reads_body:
+            return await handle(request)
+        timing: Timing = request.app.state.settings.timing
+        return await handle(BoundedRequest(request.scope, request.receive, BODY_CAP, timing.body))
+
+
+class ImagesDoor(Door):
+    """For a route whose body holds images. All that are under way together are bounded, too."""
+
+    async def pass_on(self, request: Request, handle: Handle) -> Response:
+        """Raises RateLimited."""
+        state = request.app.state
+        declared = int(request.headers.get("content-length") or BODY_BYTES)
+        if state.image_bytes + declared > IMAGES_AT_ONCE:
+            raise RateLimited("As many images are under way as may be.", retry_after=1)
+        state.image_bytes += declared
+        try:
+            timing: Timing = state.settings.timing
+            return await handle(BoundedRequest(request.scope, request.receive, BODY_BYTES, timing.images))
+        finally:
+            state.image_bytes -= declared
 
 
 class StreamedDoor(Door):
@@ -48,35 +76,42 @@ class StreamedDoor(Door):
     reads_body = False
 
 
-class SmallRequest(Request):
-    """Its body is bounded, and is JSON in which each name stands once."""
+class BoundedRequest(Request):
+    """Its body has `cap` bytes at most and comes within `seconds`; as JSON, each name stands in it once."""
+
+    def __init__(self, scope: Scope, receive: Receive, cap: int, seconds: float) -> None:
+        super().__init__(scope, receive)
+        self._cap, self._seconds = cap, seconds
 
     async def body(self) -> bytes:
         """Raises TooLarge, RequestTimeout."""
         if not hasattr(self, "_body"):
-            timing: Timing = self.app.state.settings.timing
             try:
-                async with asyncio.timeout(timing.body):
+                async with asyncio.timeout(self._seconds):
                     self._body = await self._read()
             except TimeoutError:
-                raise RequestTimeout(f"The body did not come within {timing.body:g} s.") from None
+                raise RequestTimeout(f"The body did not come within {self._seconds:g} s.") from None
         return self._body
 
     async def json(self) -> Any:
         """Raises InvalidRequest, JSONDecodeError."""
         if not hasattr(self, "_json"):
-            self._json = json.loads(await self.body(), object_pairs_hook=_each_name_once)
+            body = await self.body()
+            if len(body) > BODY_CAP:  # it would hold up all others for a while
+                self._json = await asyncio.to_thread(_parsed, body)
+            else:
+                self._json = _parsed(body)
         return self._json
 
     async def _read(self) -> bytes:
-        if int(self.headers.get("content-length") or 0) > BODY_CAP:
-            raise _too_large()
-        body = b""
+        if int(self.headers.get("content-length") or 0) > self._cap:
+            raise _too_large(self._cap)
+        body = bytearray()
         async for chunk in self.stream():
             body += chunk
-            if len(body) > BODY_CAP:
-                raise _too_large()
-        return body
+            if len(body) > self._cap:
+                raise _too_large(self._cap)
+        return bytes(body)
 
 
 async def _pass_over(request: Request) -> None:
@@ -108,10 +143,14 @@ async def _caller(request: Request) -> auth.Caller:
 
 def _right_of(request: Request) -> Right:
     """Which a request needs."""
-    if request.method in ("GET", "HEAD") or request.url.path.endswith("/stream_tokens"):
+    if request.method in ("GET", "HEAD") or request.url.path.endswith(READING):
         return Right.READ
     operates = request.url.path.endswith("/drain") or request.url.path.startswith("/v1/tenants/")
     return Right.OPERATE if operates else Right.SUBMIT
+
+
+def _parsed(body: bytes) -> Any:
+    return json.loads(body, object_pairs_hook=_each_name_once)
 
 
 def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,5 +161,5 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return named
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"The body is larger than {BODY_CAP} bytes.")
+def _too_large(cap: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {cap} bytes.")

@@ -10,7 +10,7 @@ from collections import defaultdict
 from services.contract.errors import InvalidArchive
 from services.contract.file import Listed, ListingOrder
 from services.contract.timing import Timing
-from services.settings import bare_environment
+from services.environment import bare_environment
 
 MOST = max(1, (os.cpu_count() or 1) // 2)  # at work at a time: the API needs the rest
 LINE_LIMIT = 64 * 1024**2  # bytes: ten thousand labels with their counts are 3 MB

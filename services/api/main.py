@@ -15,8 +15,9 @@ from services import __version__
 from services.api import auth, problems, schema
 from services.api.head import HeadAsGet
 from services.api.listers import Listers
+from services.api.predictors import Predictors
 from services.api.prefix import UnderPath
-from services.api.routes import events, files, fleet, health, jobs, metrics, models, uploads
+from services.api.routes import chat, events, files, fleet, health, jobs, metrics, models, predictions, uploads
 from services.api.streams import Streams
 from services.contract.errors import HeadwayError
 from services.process.ending import end
@@ -39,10 +40,11 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
     app.state.closing = asyncio.Event()
     app.state.uploads_under_way = Counter()  # by tenant
+    app.state.image_bytes = 0  # of requests under way
     app.include_router(files.uploads)
     app.include_router(uploads.parts)
     app.include_router(events.tokens)
-    for routes in (files, uploads, jobs, events, models, fleet, health, metrics):
+    for routes in (files, uploads, jobs, events, models, predictions, chat, fleet, health, metrics):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)
     problems.install(app)
@@ -71,11 +73,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams = Streams(store, config.store_url, config.timing)
         reading = asyncio.create_task(streams.run())
         app.state.store, app.state.streams = store, streams
+        app.state.predictors = Predictors(config.predictors, config.timing)
         with contextlib.closing(Listers(config.timing)) as app.state.listers:
             yield
         app.state.closing.set()
         await end(reading)
         await streams.aclose()
+        await app.state.predictors.aclose()
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from services.api.waiting import reason_of
 from services.contract.file import File
 from services.contract.fleet import Worker
-from services.contract.ids import checkpoint_id, model_id
+from services.contract.ids import checkpoint_id, checkpoint_model_id, model_id
 from services.contract.job import (
     Checkpoint,
     EchoedMethod,
@@ -50,7 +50,7 @@ def job_view(
         started_at=record.started_at,
         finished_at=record.finished_at,
         estimated_finish=_estimated_finish(record),
-        expires_at=_expires_at(record, retention),
+        expires_at=expires_at(record, retention),
         status=record.status,
         status_reason=_reason(record, workers),
         allowed_actions=allowed_actions(record.status),
@@ -114,7 +114,7 @@ def _estimated_finish(record: JobRecord) -> int | None:
     return int(time.time() + eta) if record.status is Status.RUNNING and eta is not None else None
 
 
-def _expires_at(record: JobRecord, retention: float | None) -> int | None:
+def expires_at(record: JobRecord, retention: float | None) -> int | None:
     if retention is None or record.finished_at is None:
         return None
     return record.finished_at + round(retention * 86400)
@@ -133,7 +133,7 @@ def checkpoint_view(record: JobRecord, known: CheckpointRecord) -> Checkpoint:
         id=id,
         created_at=known.created_at,
         fine_tuning_job_id=record.id,
-        fine_tuned_model_checkpoint=f"{model_id(record.id, record.spec.suffix)}:step-{known.metrics.step}",
+        fine_tuned_model_checkpoint=checkpoint_model_id(record.id, record.spec.suffix, known.metrics.step),
         step_number=known.metrics.step,
         metrics=OpenAIMetrics(
             step=known.metrics.step,

@@ -18,7 +18,8 @@ from services.client.options import ApiKey, Url, service, with_options
 from services.client.terminal import console, fail, shown
 from services.client.up import serve
 from services.contract.preflight import DEVICE_REPORTS, DeviceReport
-from services.settings import environment, settings
+from services.environment import environment
+from services.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(train.app)
@@ -76,6 +77,16 @@ def worker(device: Device = None) -> None:
     arguments = [sys.executable, "-m", "workers.main"]
     environment = with_options(settings(), device=device).as_environment()
     _become(arguments, environment)
+
+
+@app.command()
+def predictor(
+    port: Annotated[int | None, typer.Option(help="HEADWAY_PREDICTOR_PORT")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps (HEADWAY_PREDICTOR_DEVICE)")] = None,
+) -> None:
+    """Run one more predictor, for an API whose HEADWAY_PREDICTOR_URL names it, until Ctrl-C or SIGTERM."""
+    config = with_options(settings(), predictor_port=port, predictor_device=device)
+    _become([sys.executable, "-m", "workers.predictor"], config.environment_of_predictor())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Everything on one machine: an embedded Valkey, the API, the reaper and the workers, started and stopped in order;
+"""Everything on one machine: an embedded Valkey, the API, the reaper, the workers and a predictor, started and stopped in order;
 what is killed is started again.
 
 Each process runs in a session of its own (Ctrl-C reaches a whole process group, and Valkey must outlive the workers'
@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +77,12 @@ def running(
     autoscaler: bool = False,
     say: Callable[[str], None] = print,
     worker: str = "workers.main",
+    predictor: bool = True,
 ) -> Iterator[Stack]:
-    """The whole stack, ready to serve; stopped in the reverse order: autoscaler, workers, reaper, API, store.
+    """The whole stack, ready to serve; stopped in the reverse order: autoscaler, predictor, workers, reaper, API,
+    store.
 
-    `worker` is the module that a worker runs.
+    `worker` is the module that a worker runs; without a `predictor` models can be trained, and not be asked.
     """
     refusal = settings.refusal_to_serve()
     if refusal is not None:
@@ -89,15 +91,23 @@ def running(
     with ExitStack() as stop:
         data = _made_folder(settings.data_dir)
         stop.enter_context(_locked(data))
-        settings = settings.model_copy(update={"data_dir": data})
+        sockets = Path(stop.enter_context(short_folder()))
+        ours = (
+            {"data_dir": data, "predictor_url": f"unix://{sockets / 'predictor.sock'}"}
+            if predictor
+            else {"data_dir": data}
+        )
+        settings = settings.model_copy(update=ours)
         stack = Stack(settings, _url(settings), say)
         timing = settings.timing
         if not settings.redis_url:
-            stack.settings = _start_store(stack, stop)
+            stack.settings = _start_store(stack, stop, sockets / "valkey.sock")
         _start(stack, stop, "api", "services.api", stop_within=timing.api_stop)
         _start(stack, stop, "reaper", "services.reaper", stop_within=timing.reaper_stop)
         for number in range(1, workers + 1):
             _start(stack, stop, f"worker-{number}", worker, stop_within=timing.worker_stop, may_drain=True)
+        if predictor:
+            _start_predictor(stack, stop, sockets / "predictor.sock")
         if autoscaler:
             _start(stack, stop, "autoscaler", "services.autoscaler", stop_within=timing.autoscaler_stop)
         _wait_until_ready(stack)
@@ -127,10 +137,8 @@ def watched(stack: Stack) -> Iterator[None]:
 # --- the processes -------------------------------------------------------------------------------------------------
 
 
-def _start_store(stack: Stack, stop: ExitStack) -> Settings:
+def _start_store(stack: Stack, stop: ExitStack, socket_path: Path) -> Settings:
     """The embedded Valkey, on a socket that only this user can reach; the settings that lead to it."""
-    folder = Path(stop.enter_context(short_folder()))
-    socket_path = folder / "valkey.sock"
     data = _made_folder(stack.settings.data_dir / "valkey")
     arguments = (str(data), str(socket_path))
     timing = stack.settings.timing
@@ -147,14 +155,35 @@ def _start_store(stack: Stack, stop: ExitStack) -> Settings:
     return settings
 
 
+def _start_predictor(stack: Stack, stop: ExitStack, socket_path: Path) -> None:
+    timing, environment = stack.settings.timing, stack.settings.environment_of_predictor()
+    arguments = ("--socket", str(socket_path))
+    _start(
+        stack,
+        stop,
+        "predictor",
+        "workers.predictor",
+        *arguments,
+        stop_within=timing.api_stop,
+        environment=environment,
+    )
+
+
 def _start(
-    stack: Stack, stop: ExitStack, name: str, module: str, *arguments: str, stop_within: float, may_drain: bool = False
+    stack: Stack,
+    stop: ExitStack,
+    name: str,
+    module: str,
+    *arguments: str,
+    stop_within: float,
+    may_drain: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     log = _made_folder(stack.settings.data_dir / "logs") / f"{name}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))  # of the start before
-    environment, timing = stack.settings.as_environment(), stack.settings.timing
-    managed = Managed(name, ["-m", module, *arguments], environment, log, timing, stop_within, may_drain)
+    environment = environment or stack.settings.as_environment()
+    managed = Managed(name, ["-m", module, *arguments], environment, log, stack.settings.timing, stop_within, may_drain)
     managed.start()
     stack.processes.append(managed)
     stop.callback(managed.stop)

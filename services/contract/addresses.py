@@ -44,6 +44,13 @@ def checked_service_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def checked_predictor_url(url: str) -> str:
+    """Raises ValueError with a sentence."""
+    if not url.startswith(("http://", "https://", "unix:///")):
+        raise ValueError(f"{url!r} is not supported: give http://host:port, or unix:///path of a socket")
+    return url
+
+
 def checked_folder_url(url: str) -> str:
     """Raises ValueError with a sentence."""
     if not url.startswith("file:///"):

@@ -17,6 +17,7 @@ HeadwayError                        what a request can end with
 ├── RateLimited           429   the tenant does this too often: wait
 ├── QuotaExceeded         429   the tenant has as much as it may
 ├── StoreUnavailable          503   Redis is away: try again
+├── PredictorUnavailable      503   nobody looks at images now: try again
 └── StoreFull                 507   Redis or the disk is full
 
 JobFailure                          what a job can end with (`status_reason.code`)
@@ -114,6 +115,12 @@ class QuotaExceeded(HeadwayError):
 
 class StoreUnavailable(HeadwayError):
     status, code, type, title, retry = 503, "store_unavailable", "server_error", "Store unavailable", True
+
+
+class PredictorUnavailable(HeadwayError):
+    """No predictor runs, it ended, or it lacks the weights that the model needs."""
+
+    status, code, type, title, retry = 503, "predictor_unavailable", "server_error", "Predictor unavailable", True
 
 
 class StoreFull(HeadwayError):

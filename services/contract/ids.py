@@ -3,9 +3,13 @@
 import re
 import secrets
 import time
+from dataclasses import dataclass
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID = re.compile(rf"(ftjob|file|upload|part)-[{ALPHABET}]{{26}}")
+MODEL = re.compile(
+    rf"ft:resnet18:(?P<suffix>[A-Za-z0-9._-]{{0,64}}):(?P<ulid>[{ALPHABET}]{{26}})(:step-(?P<step>[0-9]{{1,12}}))?"
+)
 
 
 def new_id(prefix: str) -> str:
@@ -35,5 +39,20 @@ def model_id(job: str, suffix: str | None) -> str:
     return ":".join(["ft", "resnet18", suffix or "", job.removeprefix("ftjob-")])
 
 
-def job_of_model(model: str) -> str:
-    return "ftjob-" + model.rpartition(":")[2]
+@dataclass(frozen=True)
+class ModelName:
+    """`ft:resnet18:suffix:ulid`, or `ft:resnet18:suffix:ulid:step-N` of a checkpoint."""
+
+    job: str
+    suffix: str
+    step: int | None
+
+
+def model_named(text: str) -> ModelName | None:
+    """None where it has not the form of such a name."""
+    found = MODEL.fullmatch(text)
+    return found and ModelName(f"ftjob-{found['ulid']}", found["suffix"], int(found["step"]) if found["step"] else None)
+
+
+def checkpoint_model_id(job: str, suffix: str | None, step: int) -> str:
+    return f"{model_id(job, suffix)}:step-{step}"

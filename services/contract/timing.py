@@ -84,6 +84,7 @@ class Timing(Durations):
     # the API
     headers: float = 10.0  # of a request, from its first byte, or from the connection's
     body: float = 20.0  # of JSON
+    images: float = 120.0  # of a body with some: 64 MiB at 5 Mbit/s
     pace: float = 30.0  # within which any body brings its least number of bytes
     listing: float = 300.0  # of an archive: 64 GiB unpacked
     linger: float = 5.0  # for a body that nobody reads: a client sees our answer, then it is cut off
@@ -100,6 +101,8 @@ class Timing(Durations):
     submission_given_up: float = 10.0  # a first try that said nothing is taken for dead
     submission_by_body: float = 600.0  # in which a marked retry finds its first try
     submission_by_key: float = 86400.0
+
+    prediction: float = 30.0  # until it is given up: on weights that are still being read from a cold disk
 
     # the command
     client_request: float = 30.0

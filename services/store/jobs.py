@@ -174,11 +174,24 @@ class Jobs:
         return [id.decode() for ids in some for id in ids]
 
     async def forget(self, id: str, tenant: str) -> bool:
-        """Remove a job with all that it left in Redis; False where a worker owns it."""
+        """Remove a job with all that it left in Redis, its model too; False where a worker owns it."""
         numbers = await self._redis.zrange(keys.checkpoints(id), 0, -1, withscores=True)
         bytes_of_each = [keys.checkpoint(id, int(number)) for _, number in numbers]
-        shared = [keys.jobs_of(tenant), keys.ASIDE, keys.checkpoints_stored(tenant), keys.PUT_AWAY]
-        names = [*keys.of_job(id, tenant), *shared, keys.series(id), keys.checkpoints(id), *bytes_of_each]
+        shared = [
+            keys.jobs_of(tenant),
+            keys.ASIDE,
+            keys.checkpoints_stored(tenant),
+            keys.PUT_AWAY,
+            keys.models_of(tenant),
+        ]
+        names = [
+            *keys.of_job(id, tenant),
+            *shared,
+            keys.model(id),
+            keys.series(id),
+            keys.checkpoints(id),
+            *bytes_of_each,
+        ]
         answer, _ = await self._scripts("forget", names, [id, tenant])
         return answer is Answer.OK
 

@@ -32,6 +32,16 @@ def checkpoint(id: str, number: int) -> str:
     return f"{PREFIX}:job:{id}:checkpoint:{number}"
 
 
+def model(job: str) -> str:
+    """hash: the model that a job left. Until it, or its job, is deleted."""
+    return f"{PREFIX}:model:{job}"
+
+
+def models_of(tenant: str) -> str:
+    """zset, lexical: ids of the jobs whose models a tenant has. Forever; members go with their models."""
+    return f"{PREFIX}:models:tenant:{tenant}"
+
+
 def jobs_of(tenant: str) -> str:
     """zset, lexical: a tenant's job ids. Forever; members go with their jobs."""
     return f"{PREFIX}:jobs:tenant:{tenant}"

@@ -156,8 +156,10 @@ class Leases:
         return Wish(Status(rest[0].decode()), drain=Drain(rest[1].decode()) is Drain.NOW)
 
     async def finish(self, claim: Claim, result: Result, message: str, data: Mapping[str, JsonValue]) -> None:
-        """`data` goes with the last event."""
-        await write(self._scripts, "finish", claim, [result.model_dump_json(), message, json.dumps(dict(data))])
+        """The model's record with it; `data` goes with the last event."""
+        args: list[Value] = [result.model, result.model_dump_json(), message, json.dumps(dict(data))]
+        more_keys = [keys.model(claim.job), keys.models_of(claim.tenant)]
+        await write(self._scripts, "finish", claim, args, more_keys=more_keys)
 
     async def fail(self, claim: Claim, failure: JobFailure) -> None:
         await write(self._scripts, "fail", claim, [failure.code, str(failure), int(failure.retryable)])

@@ -88,7 +88,7 @@ class JobRecord:
     warnings: list[JobWarning]  # of its submission; its attempts' are in `latest`
     latest: Latest
     binding: Binding | None
-    result: Result | None
+    result: Result | None  # of a job that ended before models had records of their own
     is_put_away: bool  # its events, series and checkpoints lie in the store of bytes
     problem: str | None
 

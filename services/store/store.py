@@ -1,9 +1,8 @@
 """The store as its users hold it: one Redis connection pool, one store of bytes, and what is kept in them."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
@@ -28,6 +27,7 @@ from services.store.hints import Hints, celery
 from services.store.history import History
 from services.store.jobs import Jobs
 from services.store.leases import Leases
+from services.store.models import Models
 from services.store.pending import PendingUploads
 from services.store.rates import Rates
 from services.store.record import JobRecord
@@ -47,6 +47,7 @@ class Store:
     blobs: Blobs
     jobs: Jobs
     leases: Leases
+    models: Models
     events: Events
     checkpoints: Checkpoints
     files: Files
@@ -62,18 +63,17 @@ class Store:
     retention_days: float | None
 
     async def labels(self, record: JobRecord) -> list[str] | None:
-        """A job's, where they are few enough to be shown: its file's, or, once that is gone, its model's."""
-        if record.spec.num_labels > LABELS_SHOWN:
-            return None
+        """A job's, where they are few enough to be shown."""
+        return None if record.spec.num_labels > LABELS_SHOWN else await self.trained_labels(record)
+
+    async def trained_labels(self, record: JobRecord) -> list[str] | None:
+        """All of a job's, by the outputs of its head; None once neither file nor model is left."""
         file = await self.files.owned_by(record.tenant, record.spec.training_file)
         read = file and await self.files.read_at(file, record.spec.index)
         if read is not None:
             return read.contents.names
-        with suppress(FileNotFoundError):
-            if record.result is not None:
-                kept = await asyncio.to_thread(self.blobs.get, places.labels(record.result.place))
-                return list(map(str, json.loads(kept)))
-        return None
+        model = await self.models.of_job(record.tenant, record.id)
+        return await self.models.labels(model) if model else None
 
     async def forget(self, record: JobRecord) -> None:
         """Remove an ended job with its models and checkpoints. Its training data stays."""
@@ -113,6 +113,7 @@ async def open_store(
             blobs=blobs,
             jobs=jobs,
             leases=Leases(redis, scripts, jobs, timing),
+            models=Models(redis, scripts, blobs, jobs),
             events=events,
             checkpoints=checkpoints,
             history=History(redis, scripts, blobs, events, checkpoints),

@@ -1,6 +1,15 @@
 import time
 
-from services.contract.ids import checkpoint_id, checkpoint_number, is_id, job_of_model, model_id, new_id
+from services.contract.ids import (
+    ModelName,
+    checkpoint_id,
+    checkpoint_model_id,
+    checkpoint_number,
+    is_id,
+    model_id,
+    model_named,
+    new_id,
+)
 
 
 def test_ids_sort_by_the_time_they_were_given() -> None:
@@ -29,5 +38,8 @@ def test_a_checkpoint_is_named_within_its_job_only() -> None:
 
 def test_a_model_leads_back_to_its_job() -> None:
     job = new_id("ftjob")
-    assert job_of_model(model_id(job, "cats-and-dogs")) == job
-    assert job_of_model(model_id(job, None)) == job
+    assert model_named(model_id(job, "cats-and-dogs")) == ModelName(job, "cats-and-dogs", None)
+    assert model_named(model_id(job, None)) == ModelName(job, "", None)
+    assert model_named(checkpoint_model_id(job, "v1.2", 40)) == ModelName(job, "v1.2", 40)
+    for other in (job, "gpt-4o", model_id(job, "a") + "\n", f"{model_id(job, None)}:step-", "ft:resnet18:a:b:c"):
+        assert model_named(other) is None

@@ -11,11 +11,11 @@ from safetensors.torch import save
 
 from services.contract.errors import InternalError
 from services.contract.recipe import Hyperparameters
-from workers.trainer.head import Head, HeadStack, Scaler
+from workers.trainer.head import HeadStack, Scaler
 from workers.trainer.state import Bucket, Position, Standing, TrainingState
 from workers.vision.arrays import Floats
+from workers.vision.heads import CHECKPOINT, Head, prefix
 
-METADATA = "headway"
 UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
 
 
@@ -34,9 +34,10 @@ class Header(BaseModel):
     buckets: list[BucketHeader]
     standings: list[Standing]
     kept_best: list[int]
+    leader: int = 0  # the trial whose head it is of, for who asks the checkpoint what an image is
 
 
-def packed(state: TrainingState) -> bytes:
+def packed(state: TrainingState, leader: int = 0) -> bytes:
     """As safetensors, with the header as metadata."""
     header = Header(
         epoch=state.epoch,
@@ -46,8 +47,9 @@ def packed(state: TrainingState) -> bytes:
         ],
         standings=state.standings,
         kept_best=list(state.best),
+        leader=leader,
     )
-    return save(dict(_tensors(state)), metadata={METADATA: header.model_dump_json()})
+    return save(dict(_tensors(state)), metadata={CHECKPOINT: header.model_dump_json()})
 
 
 def read(path: Path, trials: Sequence[Hyperparameters], class_weights: Floats | None = None) -> TrainingState:
@@ -55,7 +57,7 @@ def read(path: Path, trials: Sequence[Hyperparameters], class_weights: Floats | 
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it does not iterate)
-            header = Header.model_validate_json(file.metadata()[METADATA])
+            header = Header.model_validate_json(file.metadata()[CHECKPOINT])
         return _state(tensors, header, trials, class_weights)
     except UNREADABLE as error:
         raise InternalError(f"The checkpoint to resume from cannot be read ({type(error).__name__}).") from None
@@ -65,7 +67,7 @@ def position(path: Path) -> Position:
     """Where the loop stood, without the tensors."""
     try:
         with safe_open(path, "pt") as file:
-            header = Header.model_validate_json(file.metadata()[METADATA])
+            header = Header.model_validate_json(file.metadata()[CHECKPOINT])
     except UNREADABLE:
         return Position()  # reading the whole of it says what is wrong
     return Position(header.epoch, min((b.batch * b.batch_size for b in header.buckets), default=0))
@@ -78,9 +80,9 @@ def _tensors(state: TrainingState) -> Iterator[tuple[str, torch.Tensor]]:
     """fc.weight (C, 512), fc.bias (C,), momentum.fc.*, best.fc.*; those of a sweep under trial.N."""
 
     def of(trial: int, kind: str, head: Head) -> Iterator[tuple[str, torch.Tensor]]:
-        prefix = _prefix(trial, kind, len(state.standings))
-        yield f"{prefix}.weight", torch.from_numpy(head.weight)
-        yield f"{prefix}.bias", torch.from_numpy(head.bias).contiguous()
+        name = prefix(trial, kind, len(state.standings))
+        yield f"{name}.weight", torch.from_numpy(head.weight)
+        yield f"{name}.bias", torch.from_numpy(head.bias).contiguous()
 
     for bucket in state.buckets:
         for place, trial in enumerate(bucket.trials):
@@ -99,8 +101,8 @@ def _state(
     class_weights: Floats | None,
 ) -> TrainingState:
     def head(trial: int, kind: str) -> Head:
-        prefix = _prefix(trial, kind, len(trials))
-        return Head(tensors[f"{prefix}.weight"].numpy(), tensors[f"{prefix}.bias"].numpy())
+        name = prefix(trial, kind, len(trials))
+        return Head(tensors[f"{name}.weight"].numpy(), tensors[f"{name}.bias"].numpy())
 
     def bucket(of: BucketHeader) -> Bucket:
         heads, momenta = [head(t, "") for t in of.trials], [head(t, "momentum.") for t in of.trials]
@@ -115,7 +117,3 @@ def _state(
         epoch=header.epoch,
         at=header.at,
     )
-
-
-def _prefix(trial: int, kind: str, trials: int) -> str:
-    return f"{kind}fc" if trials == 1 else f"trial.{trial}.{kind}fc"

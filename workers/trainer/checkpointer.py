@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.contract.lines import CheckpointLine
-from services.contract.progress import CheckpointMetrics
 from services.contract.spec import TrainerSpec
 from workers.trainer import checkpoint
 from workers.trainer.ranking import Ranking
@@ -24,7 +23,7 @@ class Checkpointer:
         self._spec, self._state, self._ranking, self._report, self._flush = spec, state, ranking, report, flush
         self._number = spec.next_checkpoint
         self._saved_at, self._saved_step = -math.inf, state.at
-        self._held_best: tuple[TrainingState, CheckpointMetrics] | None = None  # when the last was just written
+        self._held_best: tuple[TrainingState, int] | None = None  # when the last was just written
 
     def begin(self) -> None:
         """Number 0, before the first step; a resumed attempt has it already."""
@@ -43,7 +42,7 @@ class Checkpointer:
         if is_last or ((is_best or planned) and self._seconds_since() >= self._spec.timing.checkpoint_gap):
             self._write_current(best=is_best)
         elif is_best:
-            self._held_best = self._state.copy(), self._metrics(self._ranking.champion())
+            self._held_best = self._state.copy(), self._ranking.champion()
 
     def before_stop(self) -> None:
         if self._state.at > self._saved_step:
@@ -59,11 +58,13 @@ class Checkpointer:
             self._held_best = None  # a better one
         self.write_held_best()
         trial = self._ranking.champion() if best else self._ranking.leader()
-        self._write(self._state, self._metrics(trial), best=best)
+        self._write(self._state, trial, best=best)
         self._saved_step = self._state.at
 
-    def _write(self, state: TrainingState, metrics: CheckpointMetrics, *, best: bool) -> None:
-        content = checkpoint.packed(state)
+    def _write(self, state: TrainingState, trial: int, *, best: bool) -> None:
+        """`trial` is the one that it is of."""
+        content = checkpoint.packed(state, trial)
+        metrics = state.standings[trial].metrics.model_copy(update={"step": state.at})
         path = Path(self._spec.out) / f"checkpoint-{self._number}.safetensors"
         path.write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -71,10 +72,6 @@ class Checkpointer:
         self._report.say(CheckpointLine(number=self._number, path=path.name, sha256=sha256, metrics=metrics, best=best))
         self._number += 1
         self._saved_at = time.monotonic()
-
-    def _metrics(self, trial: int) -> CheckpointMetrics:
-        """A trial's, at the job's step."""
-        return self._state.standings[trial].metrics.model_copy(update={"step": self._state.at})
 
     def _seconds_since(self) -> float:
         return time.monotonic() - self._saved_at

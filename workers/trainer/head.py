@@ -10,6 +10,7 @@ from torch import nn
 from services.contract.recipe import Hyperparameters
 from workers.vision.arrays import Floats, Integers
 from workers.vision.backbone import DIM
+from workers.vision.heads import Head
 
 STD_FLOOR = 1e-3  # of the largest std: a feature that hardly moves in training must not be blown up in use
 
@@ -20,26 +21,6 @@ def fresh(seed: int, num_labels: int) -> nn.Linear:
     """The head of the reference loop, to the letter: the seed is set, and the layer is made."""
     torch.manual_seed(seed)
     return nn.Linear(DIM, num_labels)
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head's numbers: weight (C, 512), bias (C,)."""
-
-    weight: Floats
-    bias: Floats
-
-    @property
-    def is_finite(self) -> bool:
-        return bool(np.isfinite(self.weight).all() and np.isfinite(self.bias).all())
-
-    def copy(self) -> "Head":
-        return Head(self.weight.copy(), self.bias.copy())
-
-    def layer(self) -> nn.Linear:
-        layer = nn.Linear(DIM, len(self.bias))
-        layer.load_state_dict({"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)})
-        return layer
 
 
 class HeadStack:
@@ -180,6 +161,4 @@ class Scaler:
 
     def folded(self, head: Head) -> nn.Linear:
         """The layer that gives on raw features what `head` gives on scaled ones."""
-        weight = head.weight.astype(np.float64) / self.std.numpy()  # (C, 512)
-        bias = head.bias.astype(np.float64) - weight @ self.mean.numpy()  # (C,)
-        return Head(weight.astype(np.float32), bias.astype(np.float32)).layer()
+        return head.unscaled(self.mean.numpy(), self.std.numpy()).layer()

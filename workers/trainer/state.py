@@ -8,8 +8,9 @@ from torch import nn
 
 from services.contract.progress import CheckpointMetrics, Trial, TrialStatus
 from services.contract.recipe import Hyperparameters
-from workers.trainer.head import Head, HeadStack, Scaler
+from workers.trainer.head import HeadStack, Scaler
 from workers.vision.arrays import Floats
+from workers.vision.heads import Head
 
 
 @dataclass

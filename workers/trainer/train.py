@@ -24,7 +24,7 @@ from services.contract.spec import TrainerSpec
 from workers.trainer import checkpoint, head
 from workers.trainer.balance import class_weights
 from workers.trainer.checkpointer import Checkpointer
-from workers.trainer.head import Head, Scaler
+from workers.trainer.head import Scaler
 from workers.trainer.order import orders
 from workers.trainer.ranking import Ranking
 from workers.trainer.report import Report
@@ -32,6 +32,7 @@ from workers.trainer.state import Bucket, TrainingState, fresh
 from workers.trainer.stop import Stopped
 from workers.trainer.table import Scaled, Table
 from workers.vision.arrays import Integers
+from workers.vision.heads import Head
 
 SMOOTHING = 0.1
 SCALED_BY = 512  # images of which features' mean and deviation are taken: as many as a feature has numbers

@@ -62,10 +62,10 @@ def pixels(content: bytes) -> torch.Tensor:
     return read(content)[0]
 
 
-def read(content: bytes) -> tuple[torch.Tensor, Notes]:
-    """Its pixels, and what should be said of it. Raises Unreadable."""
+def read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
+    """Its pixels, and what should be said of it; `exact` ones are Pillow's, whatever that costs. Raises Unreadable."""
     try:
-        return _read(content)
+        return _read(content, exact=exact)
     except UnidentifiedImageError:
         if again := _read_again(content):
             return again
@@ -86,14 +86,14 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
     return floats
 
 
-def _read(content: bytes) -> tuple[torch.Tensor, Notes]:
+def _read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:  # reads the header only
         is_jpeg, whole = image.format != "PNG", image.size
         if is_jpeg and image.width * image.height > MAX_PIXELS:
             _draft(image)
         refuse_large(image)
         cut = ["cut"] if is_jpeg and lacks_its_end(content) else []
-        if is_jpeg and image.mode in ("RGB", "L") and image.size == whole:
+        if is_jpeg and not exact and image.mode in ("RGB", "L") and image.size == whole:
             with suppress(RuntimeError):  # Pillow has the last word
                 return _cropped(_decoded_jpeg(content, orientation_of(image))), cut
         upright, notes = shown(image)

@@ -85,7 +85,9 @@ class _Decoding:
 def _decoded(examples: Sequence[Example], ring: _Ring) -> Iterator[_Decoding]:
     """Batches in order, soon ready. What was handed out may be filled anew once the next is asked for."""
     chunks = iter([examples[at : at + ring.batch] for at in range(0, len(examples), ring.batch)])
-    pool = ThreadPoolExecutor(_threads(), thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(
+        decoding_threads(), thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,)
+    )
 
     def start(chunk: Sequence[Example]) -> _Decoding:
         slot = ring.slot()
@@ -112,7 +114,7 @@ def _decode_into(place: torch.Tensor, example: Example) -> Said | None:
     return Said(notes=notes) if notes else None
 
 
-def _threads() -> int:
+def decoding_threads() -> int:
     """As many as the cores that this process may use, within reason: each may hold an image of MAX_PIXELS."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_THREADS)

@@ -129,7 +129,8 @@ async def metrics(
 @router.get("/{job_id}/evaluation", response_model=Evaluation)
 async def evaluation(record: OwnJob, store: TheStore) -> Any:
     """The model on the images that were held out, with every label's scores; the job itself shows up to a hundred."""
-    place = places.evaluation(record.result.place) if record.result else None
+    model = await store.models.of_job(record.tenant, record.id)
+    place = places.evaluation(model.result.place) if model else None
     try:
         content = await asyncio.to_thread(store.blobs.get, place) if place else None
     except FileNotFoundError:

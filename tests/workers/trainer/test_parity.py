@@ -30,6 +30,7 @@ from workers.trainer.table import Table
 from workers.trainer.train import Training
 from workers.vision import backbone
 from workers.vision.arrays import Integers
+from workers.vision.heads import Head
 from workers.vision.images import normalised, pixels
 
 STABLE: list[dict[str, Any]] = [
@@ -271,7 +272,7 @@ def test_a_stack_steps_its_heads_as_torch_steps_each() -> None:
     first = head.fresh(0, 7)
     state = fresh(first, trials, head.Scaler.none())
     stack = state.buckets[0].stack
-    layers = [head.Head(stack.weight[i], stack.bias[i, 0]).copy().layer() for i in range(3)]
+    layers = [Head(stack.weight[i], stack.bias[i, 0]).copy().layer() for i in range(3)]
     optimizers = [
         torch.optim.SGD(
             layer.parameters(),

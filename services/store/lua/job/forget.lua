@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A job goes with all that it left in Redis, unless a worker owns it.
 -- KEYS 16 the tenant's jobs, 17 those set aside, 18 how many bytes the tenant's checkpoints have, 19 jobs put away,
--- 20… its other keys
+-- 20 the tenant's models, 21… its other keys
 -- ARGV 1 id, 2 whose it is · Answers ok · refused. Repeatable: what is gone is counted once.
 local id, tenant = unpack(ARGV)
 if redis.call('ZSCORE', RUNNING, id) then return {'refused'} end
@@ -12,7 +12,8 @@ if waiting_of_tenant() == 0 then redis.call('ZREM', TURNS, tenant) end
 redis.call('ZREM', ENDED, id)
 redis.call('ZREM', KEYS[16], id)
 redis.call('ZREM', KEYS[19], id)
+redis.call('ZREM', KEYS[20], id)
 redis.call('HDEL', KEYS[17], id)
 redis.call('DEL', JOB, EVENTS)
-for i = 20, #KEYS do redis.call('DEL', KEYS[i]) end
+for i = 21, #KEYS do redis.call('DEL', KEYS[i]) end
 return {'ok'}

@@ -1,0 +1,62 @@
+"""Backbones by their weights: two of them, the least recently asked out first; always fp32."""
+
+import gc
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+
+from services.contract.errors import WeightsUnavailable
+from services.contract.weights import AnyWeights
+from workers.vision.backbone import Extractor, load, weights_sha256
+from workers.vision.device import open_device
+from workers.vision.images import SIDE
+
+MOST = 2
+AGAIN = 60.0  # s until weights that could not be had are tried again: a download may hang for half of that
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """`extract`: pixels (B, 3, 224, 224) uint8 → features (B, 512) float32."""
+
+    extract: Extractor
+    sha256: str
+
+
+class Backbones:
+    """Raises DeviceUnavailable."""
+
+    def __init__(self, device: str) -> None:
+        self._device = open_device(device)
+        self._kept: OrderedDict[str, LoadedBackbone] = OrderedDict()
+        self._failed: dict[str, tuple[float, WeightsUnavailable]] = {}
+        self._turn = threading.Lock()
+
+    def get(self, weights: AnyWeights) -> LoadedBackbone:
+        """Loads them where they are not there yet, one at a time. Raises WeightsUnavailable."""
+        with self._turn:
+            name = str(weights)
+            found = self._kept.pop(name, None) or self._loaded(name, weights)
+            self._kept[name] = found
+            while len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+            return found
+
+    def _loaded(self, name: str, weights: AnyWeights) -> LoadedBackbone:
+        failed_at, why = self._failed.pop(name, (-AGAIN, None))
+        if why is not None and time.monotonic() - failed_at < AGAIN:
+            self._failed[name] = failed_at, why
+            raise why
+        try:
+            network = load(weights)
+        except WeightsUnavailable as error:
+            self._failed[name] = time.monotonic(), error
+            raise
+        found = LoadedBackbone(Extractor(network, self._device, "fp32"), weights_sha256(network))
+        found.extract(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))  # kernels are chosen in the first pass
+        del network
+        gc.collect()  # a module holds itself: its 45 MB would stay until someone looks
+        return found

@@ -1,0 +1,110 @@
+"""Images that come within a few milliseconds go through a backbone together, whichever models they are for."""
+
+import queue
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+
+from workers.predictor.backbones import LoadedBackbone
+from workers.vision.arrays import Floats
+from workers.vision.images import read
+from workers.vision.pipeline import decoding_threads
+
+BATCH = 32
+WINDOW = 0.005  # s that a batch waits for images that are just being decoded
+
+
+class Full(Exception):
+    """As many images wait as may."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A decoded image on its way to its features: pixels (3, 224, 224) uint8."""
+
+    pixels: torch.Tensor
+    backbone: LoadedBackbone
+    features: "Future[Floats]" = field(default_factory=Future)
+
+
+class Batches:
+    """Threads decode, one thread runs the backbone. At most `most` images are in here at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._inside, self._decoding = most, 0, 0
+        self._turn = threading.Lock()
+        self._decoders = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=_on_one_thread)
+        self._ready: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._runner = threading.Thread(target=self._run, name="backbone", daemon=True)
+        self._runner.start()
+
+    def submit(self, images: list[bytes], backbone: LoadedBackbone) -> list["Future[Floats]"]:
+        """The features, (512,) float32 each. Raises Full; a future has Unreadable where an image cannot be read."""
+        with self._turn:
+            if self._inside + len(images) > self._most:
+                raise Full
+            self._inside += len(images)
+            self._decoding += len(images)
+        futures = []
+        for image in images:
+            future: Future[Floats] = Future()
+            future.add_done_callback(self._is_out)
+            self._decoders.submit(self._decode, image, backbone, future)
+            futures.append(future)
+        return futures
+
+    def close(self) -> None:
+        self._decoders.shutdown(cancel_futures=True)
+        self._ready.put(None)
+        self._runner.join()
+
+    def _is_out(self, _: "Future[Floats]") -> None:
+        with self._turn:
+            self._inside -= 1
+
+    def _decode(self, image: bytes, backbone: LoadedBackbone, future: "Future[Floats]") -> None:
+        try:
+            if future.set_running_or_notify_cancel():
+                self._ready.put(Waiting(read(image, exact=True)[0], backbone, future))
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            with self._turn:
+                self._decoding -= 1
+
+    def _run(self) -> None:
+        held: Waiting | None = None
+        while first := held or self._ready.get():
+            batch, held = self._batch(first)
+            try:
+                rows = first.backbone.extract(torch.stack([waiting.pixels for waiting in batch]))  # (B, 512)
+            except BaseException as error:
+                for waiting in batch:
+                    waiting.features.set_exception(error)
+            else:
+                for waiting, row in zip(batch, rows.numpy(), strict=True):
+                    waiting.features.set_result(row)
+
+    def _batch(self, first: Waiting) -> tuple[list[Waiting], Waiting | None]:
+        """What goes together with `first`, and what came behind it for another backbone."""
+        batch, until = [first], time.monotonic() + WINDOW
+        while len(batch) < BATCH:
+            wait = max(0.0, until - time.monotonic()) if self._decoding else 0.0
+            try:
+                more = self._ready.get(wait > 0, wait)
+            except queue.Empty:
+                break
+            if more is None:
+                self._ready.put(None)  # the end, once this batch is through
+                break
+            if more.backbone is not first.backbone:
+                return batch, more
+            batch.append(more)
+        return batch, None
+
+
+def _on_one_thread() -> None:
+    torch.set_num_threads(1)
