@@ -1,5 +1,5 @@
-"""Everything on one machine: an embedded Valkey, the API, the reaper, the workers and a predictor, started and stopped in order;
-what is killed is started again.
+"""Everything on one machine: an embedded Valkey, the API, the reaper, the workers and a predictor, started and stopped
+in order; what is killed is started again.
 
 Each process runs in a session of its own (Ctrl-C reaches a whole process group, and Valkey must outlive the workers'
 last checkpoints) and is tethered to this one, so that none outlives it, however it ends.
@@ -92,12 +92,9 @@ def running(
         data = _made_folder(settings.data_dir)
         stop.enter_context(_locked(data))
         sockets = Path(stop.enter_context(short_folder()))
-        ours = (
-            {"data_dir": data, "predictor_url": f"unix://{sockets / 'predictor.sock'}"}
-            if predictor
-            else {"data_dir": data}
-        )
-        settings = settings.model_copy(update=ours)
+        settings = settings.model_copy(update={"data_dir": data})
+        if predictor:
+            settings = settings.model_copy(update={"predictor_url": f"unix://{sockets / 'predictor.sock'}"})
         stack = Stack(settings, _url(settings), say)
         timing = settings.timing
         if not settings.redis_url:
