@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 # No store URL, no key, no password, no other program's secrets.
@@ -11,11 +11,17 @@ INHERITED: Final = re.compile(
     r"DYLD_.*|CUDA_.*|NVIDIA_.*|NCCL_.*|OMP_.*|MKL_.*|OPENBLAS_.*|KMP_.*|(?i:(http|https|all|no)_proxy)|"
     r"SSL_CERT_.*|REQUESTS_CA_BUNDLE"
 )
+PREDICTOR: Final = re.compile(r"HEADWAY_(DATA_DIR|FILES|WEIGHTS|LOG_LEVEL|PREDICTOR_(HOST|PORT|DEVICE))")
 
 
 def bare_environment() -> dict[str, str]:
     """Of ours, what a process needs that decodes strangers' bytes."""
     return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
+
+
+def of_a_predictor(given: Mapping[str, str]) -> dict[str, str]:
+    """The same, with those settings of `given` that a predictor has."""
+    return bare_environment() | {name: value for name, value in given.items() if PREDICTOR.fullmatch(name)}
 
 
 def environment() -> MutableMapping[str, str]:

@@ -39,9 +39,7 @@ from services.contract.weights import (
     WeightsFile,
     WeightsSource,
 )
-from services.environment import bare_environment, environment
-
-OF_A_PREDICTOR = ("data_dir", "files", "weights", "log_level", "predictor_host", "predictor_port", "predictor_device")
+from services.environment import environment, of_a_predictor
 
 
 class Settings(BaseSettings):
@@ -248,12 +246,12 @@ class Settings(BaseSettings):
 
     def environment_of_predictor(self) -> dict[str, str]:
         """It decodes strangers' pictures: what leads to the store, and every key, stays out of it."""
-        ours = {f"HEADWAY_{name.upper()}" for name in OF_A_PREDICTOR}
-        return bare_environment() | {name: text for name, text in self.as_environment().items() if name in ours}
+        return of_a_predictor(self.as_environment())
 
     def start_logging(self) -> None:
         """Of this process, to stderr."""
         logging.basicConfig(level=self.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLevelName(self.log_level)))
 
     def show_alive(self) -> None:
         """This process has just done its work."""

@@ -235,11 +235,22 @@ def api_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _api(valkey_url: str, api_data: Path) -> Iterator[httpx.Client]:
-    cap = 3_000_000
-    with running_api(
-        Settings(data_dir=api_data, redis_url=valkey_url, weights="random:0", port=free_port(), max_upload_bytes=cap)
-    ) as client:
+def predictor_socket(short_folder: Path) -> Path:
+    """Where the API looks for a predictor; who wants one starts it."""
+    return short_folder / "predictor.sock"
+
+
+@pytest.fixture(scope="session")
+def _api(valkey_url: str, api_data: Path, predictor_socket: Path) -> Iterator[httpx.Client]:
+    config = Settings(
+        data_dir=api_data,
+        redis_url=valkey_url,
+        weights="random:0",
+        port=free_port(),
+        max_upload_bytes=3_000_000,
+        predictor_url=f"unix://{predictor_socket}",
+    )
+    with running_api(config) as client:
         yield client
 
 

@@ -19,6 +19,7 @@ VISION = {
     "pillow_heif",
     "pydantic",
     "pydantic_core",
+    "safetensors",
 }
 
 # What a room may import beside itself and the standard library.
@@ -26,7 +27,9 @@ ALLOWED = {
     "services.contract": {"pydantic", "pydantic_core"},
     "services.datasets": {"services.contract", "chardet"},
     "workers.vision": VISION,
-    "workers.trainer": VISION | {"workers.vision", "services", "safetensors"},
+    "workers.trainer": VISION | {"workers.vision", "services"},
+    "workers.predictor": VISION
+    | {"workers.vision", "services.settings", "services.process.tether", "starlette", "uvicorn"},
 }
 
 

@@ -86,6 +86,7 @@ async def _say_finished(store: Store, relay: Relay, done: DoneLine, place: str) 
         training_file=relay.claim.spec.training_file,
         validation_file=relay.claim.spec.validation_file,
         evaluation=evaluation.in_short() if evaluation else None,
+        temperature=done.temperature,
     )
     await store.leases.finish(relay.claim, result, message, data)
 

@@ -1,7 +1,7 @@
 """The public API as the command uses it: upload, submit, follow."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -68,8 +68,8 @@ class Headway:
         return self._json(self._http.post(f"/v1/fine_tuning/jobs/{id}/{action}"))
 
     def delete(self, id: str) -> None:
-        """A job or a file, by its id."""
-        kind = "files" if id.startswith("file-") else "fine_tuning/jobs"
+        """A job, a file or a model, by its id."""
+        kind = {"file": "files", "ft:r": "models"}.get(id[:4], "fine_tuning/jobs")
         self._json(self._http.delete(f"/v1/{kind}/{id}"))
 
     def files(self) -> list[dict[str, Any]]:
@@ -93,6 +93,30 @@ class Headway:
 
     def workers(self) -> list[dict[str, Any]]:
         return list(self._json(self._http.get("/v1/workers"))["data"])
+
+    def model(self, id: str) -> dict[str, Any]:
+        return self._json(self._http.get(f"/v1/models/{id}"))
+
+    def models(self) -> list[dict[str, Any]]:
+        """The newest."""
+        return list(self._json(self._http.get("/v1/models"))["data"])
+
+    def manifest(self, model: str) -> dict[str, Any]:
+        return self._json(self._http.get(f"/v1/models/{model}/manifest"))
+
+    def metrics(self, job: str) -> dict[str, Any]:
+        return self._json(self._http.get(f"/v1/fine_tuning/jobs/{job}/metrics", params={"points": 1_000_000}))
+
+    def predict(self, model: str, images: Sequence[tuple[str, Path]], top_k: int) -> list[dict[str, Any]]:
+        """What each image shows, in their order; asked again while nobody has time for them."""
+        form = {"model": model, "top_k": str(top_k)}
+        deadline = time.monotonic() + self.timing.client_patience
+        while True:
+            files = [("image", (name, path.read_bytes())) for name, path in images]
+            answer = self._http.post("/v1/predictions", data=form, files=files, timeout=2 * self.timing.prediction)
+            if answer.headers.get("x-should-retry") != "true" or time.monotonic() > deadline:
+                return list(self._json(answer)["data"])
+            time.sleep(float(answer.headers.get("retry-after", self.timing.client_pause)))
 
     def download(self, model: str, format: str, to: Path) -> None:
         with self._http.stream("GET", f"/v1/models/{model}/content", params={"format": format}) as answer:

@@ -52,6 +52,21 @@ def files(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> N
 
 
 @app.command()
+def models(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> None:
+    """Models, the newest first."""
+    with service(url, api_key) as api:
+        found = api.models()
+    if as_json:
+        _print_json(found)
+        return
+    table = _table("model", "labels", "accuracy", "job", "formats")
+    for model in found:
+        accuracy = f"{model['evaluation']['accuracy']:.3f}" if model["evaluation"] else ""
+        table.add_row(model["id"], str(model["num_labels"]), accuracy, model["job"], ", ".join(model["formats"]))
+    console.print(table)
+
+
+@app.command()
 def watch(job: Job, url: Url = None, api_key: ApiKey = None) -> None:
     """Follow a job to its end, from wherever it is."""
     with service(url, api_key) as api:
@@ -91,12 +106,12 @@ def resume(job: Job, url: Url = None, api_key: ApiKey = None) -> None:
 
 @app.command()
 def delete(
-    id: Annotated[str, typer.Argument(help="an ended job's id, or a file's")],
+    id: Annotated[str, typer.Argument(help="the id of an ended job, of a model, or of a file")],
     yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Delete an ended job with its model and checkpoints, or a file that no job needs."""
+    """Delete an ended job with its model and checkpoints, a model alone, or a file that no job needs."""
     if not yes:
         typer.confirm(f"{id} will be deleted, for good. Go on?", abort=True)
     with service(url, api_key) as api:

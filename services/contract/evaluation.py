@@ -1,6 +1,6 @@
 """How good a model is on images that it was not trained on."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.contract.contents import Split
 
@@ -24,6 +24,8 @@ class Evaluation(BaseModel):
     accuracy: float
     labels: list[LabelScore]
     confusion: list[list[int]]
+    ece: float | None = Field(None, description="expected calibration error, 0 to 1, before the temperature")
+    calibrated_ece: float | None = Field(None, description="the same with the model's temperature")
 
     def in_short(self) -> "Evaluation":
         """As it stands in a job: without the scores of more labels than anyone reads."""

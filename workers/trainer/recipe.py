@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from services.contract.contents import Split
 from services.contract.errors import LossDiverged
+from services.contract.evaluation import Evaluation
 from services.contract.lines import DoneLine, EvaluationLine, PhaseLine
 from services.contract.progress import Progress, Trial
 from services.contract.spec import TrainerSpec
 from workers.trainer import checkpoint
+from workers.trainer.calibrate import calibration_error, fitted, logits_of
 from workers.trainer.doubts import doubts
 from workers.trainer.evaluate import evaluate
 from workers.trainer.export import export
@@ -20,7 +23,7 @@ from workers.trainer.features import Features
 from workers.trainer.order import due
 from workers.trainer.receipt import receipt
 from workers.trainer.report import Report
-from workers.trainer.state import Position
+from workers.trainer.state import Position, TrainingState
 from workers.trainer.table import Table
 from workers.trainer.train import Training
 from workers.vision import dataset
@@ -43,23 +46,24 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
         training = Training(spec, train, val, report, stop_asked)
         state = training.run()
         held_out, split = _held_out(val, test)
+        validation = val.whole()
 
     leader = training.ranking.leader()
+    report.say(PhaseLine(progress=_phase(training, "evaluating", 99.0)))
+    folded = _folded(state, leader)
+    temperature = fitted(spec, data.val, validation, backbone, folded)
     evaluation = None
     if len(held_out):
-        report.say(PhaseLine(progress=_phase(training, "evaluating", 99.0)))
         line = _evaluation(spec, training, held_out, split)
-        evaluation = line.evaluation
+        evaluation = line.evaluation = _with_calibration(line.evaluation, held_out, folded, temperature)
         report.say(line)
     for doubt in doubts(spec, state.standings[leader], spec.trials[leader], evaluation):
         report.say(doubt)
 
     report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
-    folded = state.scaler.folded(state.head(leader))
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in folded.state_dict().values()):
-        raise LossDiverged("The weights are not finite once the scaling is folded into them: lower learning_rate.")
     files = export(folded, backbone.network, spec.labels, spec.export, Path(spec.out))
-    report.say(DoneLine(exports=files, receipt=receipt(spec, data, backbone, spec.trials[leader])))
+    made = receipt(spec, data, backbone, spec.trials[leader])
+    report.say(DoneLine(exports=files, receipt=made, temperature=temperature))
 
 
 def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
@@ -73,6 +77,20 @@ def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
 def _held_out(val: Table, test: Table) -> tuple[Table, Split]:
     """What the model is judged on in the end: the test set where there is one, else the validation set."""
     return (test.whole().only_readable(), "test") if len(test) else (val.whole().only_readable(), "val")
+
+
+def _folded(state: TrainingState, leader: int) -> nn.Linear:
+    """The layer on raw features that becomes the model. Raises LossDiverged."""
+    folded = state.scaler.folded(state.head(leader))
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in folded.state_dict().values()):
+        raise LossDiverged("The weights are not finite once the scaling is folded into them: lower learning_rate.")
+    return folded
+
+
+def _with_calibration(evaluation: Evaluation, held_out: Table, folded: nn.Linear, temperature: float) -> Evaluation:
+    logits, labels = logits_of(folded, held_out), held_out.labels.numpy()
+    before, after = (calibration_error(logits, labels, by) for by in (1.0, temperature))
+    return evaluation.model_copy(update={"ece": before, "calibrated_ece": after})
 
 
 def _phase(training: Training, phase: str, percent: float) -> Progress:

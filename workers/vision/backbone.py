@@ -1,5 +1,6 @@
 """The frozen backbone: a resnet18 whose parameters never change, with its head taken off."""
 
+import copy
 import hashlib
 import socket
 from functools import cached_property
@@ -44,6 +45,13 @@ class Backbone:
     def extract(self) -> "Extractor":
         """Made when it is first needed: a job on known images never does."""
         return Extractor(self.network, self.device, self.prepared.precision)
+
+    def at(self, precision: Precision) -> "Backbone":
+        """The same network at another precision."""
+        other = copy.copy(self)
+        other.prepared = self.prepared.model_copy(update={"precision": precision})
+        vars(other).pop("extract", None)
+        return other
 
     def warm_up(self, batch: int) -> None:
         """Libraries choose their kernels in the first pass of a shape."""

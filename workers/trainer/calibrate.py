@@ -1,0 +1,102 @@
+"""Probabilities that are what they say: one temperature, fitted on validation images (Guo et al. 2017)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from services.contract.spec import TrainerSpec
+from workers.trainer.table import Table
+from workers.vision.arrays import Integers
+from workers.vision.backbone import DIM, Backbone
+from workers.vision.dataset import Example
+from workers.vision.pipeline import extract
+
+MOST: Final = 512  # validation images that are passed once more where the training was not in fp32
+BOUNDS: Final = (math.log(0.05), math.log(20.0))  # of the temperature's logarithm
+STEPS: Final = 50  # of the golden section: to 1e-9 of it
+BINS: Final = 15  # of the expected calibration error, as in Guo et al.
+
+Doubles = NDArray[np.float64]
+
+
+def fitted(spec: TrainerSpec, examples: Sequence[Example], val: Table, backbone: Backbone, folded: nn.Linear) -> float:
+    """For logits on fp32 features, as predictors and exports have them; 1 where nothing was held out."""
+    if spec.precision == "fp32":
+        table = val.whole().only_readable()
+    else:
+        table = _in_fp32(examples[:: max(1, math.ceil(len(examples) / MOST))], backbone)
+    return temperature(logits_of(folded, table), table.labels.numpy()) if len(table) else 1.0
+
+
+@torch.no_grad()
+def logits_of(folded: nn.Linear, table: Table) -> Doubles:
+    """(n, C), of raw features."""
+    logits: Doubles = folded(table.features).double().numpy()
+    return logits
+
+
+def temperature(logits: Doubles, labels: Integers) -> float:
+    """The one that makes the labels likeliest: (n, C), (n,).
+
+    Each label is believed but for 1 / (n + 2), as in Platt 1999: where every image is right, the maximum likelihood
+    alone would be certain of everything.
+    """
+    n, c = logits.shape
+    doubt = 1 / (n + 2)
+    believed = (1 - doubt) * logits[np.arange(n), labels] + doubt * logits.mean(axis=1)  # (n,)
+
+    def loss(log_temperature: float) -> float:
+        by = math.exp(-log_temperature)
+        return float(np.mean(_logsumexp(logits * by) - believed * by))
+
+    return math.exp(_minimum(loss)) if c > 1 and np.isfinite(logits).all() else 1.0
+
+
+def calibration_error(logits: Doubles, labels: Integers, temperature: float) -> float:
+    """Expected: the gap between confidence and accuracy, by confidence in 15 bins, weighted by their images."""
+    scaled = logits / temperature
+    confidence = np.exp(scaled.max(axis=1) - _logsumexp(scaled))  # (n,)
+    right = logits.argmax(axis=1) == labels  # (n,)
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def _in_fp32(examples: Sequence[Example], backbone: Backbone) -> Table:
+    """Those of them that can be read."""
+    batches = list(extract(examples, backbone.at("fp32")))
+    rows = torch.cat([batch.rows for batch in batches]) if batches else torch.empty(0, DIM)
+    unreadable = {key for batch in batches for key in batch.unreadable}
+    readable = torch.tensor([example.key not in unreadable for example in examples], dtype=torch.bool)
+    labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
+    return Table(rows, labels, readable).only_readable()
+
+
+def _logsumexp(logits: Doubles) -> Doubles:
+    """(n, C) → (n,)."""
+    most = logits.max(axis=1)
+    found: Doubles = most + np.log(np.exp(logits - most[:, None]).sum(axis=1))
+    return found
+
+
+def _minimum(loss: Callable[[float], float]) -> float:
+    """Golden section (Kiefer 1953): the loss is convex in 1 / temperature, so it has one valley."""
+    ratio = (math.sqrt(5) - 1) / 2
+    low, high = BOUNDS
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    for _ in range(STEPS):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(right)
+    return (low + high) / 2
