@@ -17,13 +17,13 @@ import pytest
 LONG = 5.0
 COST = "processor seconds of "
 BUDGETS = {
-    "api": 110.0,
+    "api": 130.0,
     "autoscaler": 90.0,
     "chaos": 200.0,
     "client": 250.0,
     "contract": 45.0,
     "datasets": 10.0,
-    "e2e": 40.0,
+    "e2e": 50.0,
     "store": 60.0,
     "workers": 450.0,
     "the rest": 50.0,

@@ -61,7 +61,7 @@ async def _finished(settings: Settings, labels: list[str], head: Head, more: dic
         place = places.model("local", job, claim.fence)
         out = settings.files_dir / place
         out.mkdir(parents=True)
-        files = export(head.layer(), BACKBONE, labels, ["pt"], out)
+        files = export(head.layer(), BACKBONE, labels, [], out)
         store.blobs.put(places.labels(place), json.dumps(labels).encode())
         receipt = result().receipt.model_copy(update={"weights_sha256": weights_sha256(BACKBONE)})
         exports = {format: places.export(place, name) for format, name in files.items()}

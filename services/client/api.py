@@ -97,6 +97,13 @@ class Headway:
     def model(self, id: str) -> dict[str, Any]:
         return self._json(self._http.get(f"/v1/models/{id}"))
 
+    def model_of(self, name: str) -> str:
+        """Its id, of a model's or of the job that made it."""
+        found = self.job(name)["fine_tuned_model"] if name.startswith("ftjob-") else name
+        if found is None:
+            raise ApiError(f"{name} has no model: it has not succeeded.")
+        return str(found)
+
     def models(self) -> list[dict[str, Any]]:
         """The newest."""
         return list(self._json(self._http.get("/v1/models"))["data"])

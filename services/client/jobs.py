@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,7 +12,7 @@ from rich.text import Text
 from services.client.options import ApiKey, AsJson, Url, service
 from services.client.progress import watch as watched
 from services.client.terminal import console, print_plain, shown
-from services.client.train import tell_end
+from services.client.train import format_of, save, tell_end
 
 app = typer.Typer()
 
@@ -121,19 +121,15 @@ def delete(
 
 @app.command()
 def download(
-    job: Job,
-    out: Annotated[Path, typer.Option(help="save it here")] = Path("model.pt"),
-    format: Annotated[Literal["pt", "safetensors"], typer.Option(help="the whole model, or its head")] = "pt",
+    model: Annotated[str, typer.Argument(help="a model's id, or that of the job that made it")],
+    out: Annotated[Path, typer.Option(help="save it here: model.pt, .zip, .onnx or .safetensors")] = Path("model.pt"),
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Save the model of a job that succeeded."""
+    """Save a model, in the format that the file's ending says: one that its job exported."""
+    format = format_of(out)
     with service(url, api_key) as api:
-        model = api.job(job)["fine_tuned_model"]
-        if model is None:
-            raise typer.BadParameter(f"{job} has no model: it has not succeeded")
-        api.download(model, format, out)
-    print_plain(f"saved {out}")
+        save(api, api.model_of(model), format, out)
 
 
 def _wish(job: str, action: str, url: str | None, api_key: str | None) -> None:

@@ -58,9 +58,7 @@ def predict(
 ) -> None:
     """Ask a model what pictures show. A folder with a folder for each label tells how often it is right."""
     with service(url, api_key) as api:
-        name = api.job(model)["fine_tuned_model"] if model.startswith("ftjob-") else model
-        if name is None:
-            fail(f"{model} has no model: it has not succeeded.")
+        name = api.model_of(model)
         pictures = list(_found(images, api.model(name)["labels"] or []))
         if not pictures:
             fail("There are no pictures: give files, or folders that hold some.")

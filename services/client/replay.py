@@ -44,7 +44,9 @@ def replay(
 
 def body_of(job: dict[str, Any], receipt: dict[str, Any]) -> dict[str, Any]:
     """What to submit: of a sweep, the trial that became the model."""
-    body = {name: receipt[name] for name in RECIPE if receipt[name] is not None} | receipt["hyperparameters"]
+    body: dict[str, Any] = {name: receipt[name] for name in RECIPE if receipt[name] is not None} | receipt[
+        "hyperparameters"
+    ]
     body |= {name: job[name] for name in ("training_file", "num_labels", "weights")}
     body |= {name: job[name] for name in ("validation_file", "layout") if job[name] is not None}
     if job["split"] and job["validation_file"] is None:
@@ -64,7 +66,9 @@ def _curve(metrics: dict[str, Any], job: dict[str, Any]) -> dict[int, float]:
 def _apart(first: dict[int, float], again: dict[int, float]) -> tuple[int, float] | None:
     """Over how many steps, and by how much at most."""
     common = first.keys() & again.keys()
-    return (len(common), max(abs(first[step] - again[step]) for step in common)) if common else None
+    if not common:
+        return None
+    return len(common), max(abs(first[step] - again[step]) for step in common)
 
 
 def _changed(first: dict[str, Any], again: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """`headway train`: a folder or an archive of pictures, to a model."""
 
+import json
 import os
 import sys
 import tempfile
@@ -27,6 +28,7 @@ app = typer.Typer()
 
 STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
 LABELS_SHOWN = 10
+FORMATS = {".pt": "pt", ".zip": "zip", ".onnx": "onnx", ".safetensors": "safetensors"}
 
 
 @app.command()
@@ -45,7 +47,9 @@ def train(
     layout: Annotated[
         str | None, typer.Option(help='what folders mean, as JSON: {"train": "seg_train", "ignore": ["seg_pred"]}')
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="save the model here")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="save the model here: model.pt, .zip (with ONNX), .onnx or .safetensors")
+    ] = None,
     shrink: Annotated[
         bool | None,
         typer.Option(help="send photographs with a short side of 512; of a folder over 100 MB, unless said"),
@@ -55,7 +59,6 @@ def train(
     api_key: ApiKey = None,
 ) -> None:
     """Upload images, train a classifier, watch it, and save the model."""
-    _refuse_out(out)
     asked = {
         "learning_rate": learning_rate,
         "momentum": momentum,
@@ -68,6 +71,9 @@ def train(
     body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if sweep:
         body["sweep"] = dict(_axis(text) for text in sweep)
+    format = None if out is None else format_of(out)
+    if format is not None:
+        body["export"] = [format]
     stated = _layout(layout)
     if data.is_dir():
         _look_through(data, stated, ask=not yes)
@@ -77,9 +83,21 @@ def train(
         console.print(f"submitted {job['id']}", highlight=False)
         ended = watch(api, job["id"], console)
         tell_end(ended)
-        if out is not None:
-            api.download(ended["fine_tuned_model"], "pt", out)
-            console.print(f"saved {out}", highlight=False)
+        if out is not None and format is not None:
+            save(api, ended["fine_tuned_model"], format, out)
+    print_plain(f"Try it: headway predict {ended['fine_tuned_model']} PICTURE_OR_FOLDER")
+
+
+def save(api: Headway, model: str, format: str, out: Path) -> None:
+    """With its labels and preprocessing beside it, where the format has no place for them."""
+    api.download(model, format, out)
+    print_plain(f"saved {out}")
+    if format == "pt":
+        about = api.model(model)
+        beside = out.with_suffix(".json")
+        told = {name: about[name] for name in ("id", "labels", "preprocessing", "temperature", "weights")}
+        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+        print_plain(f"saved {beside}, with its labels and preprocessing")
 
 
 def tell_end(job: dict[str, Any]) -> None:
@@ -93,13 +111,16 @@ def tell_end(job: dict[str, Any]) -> None:
 # --- before anything is sent ---------------------------------------------------------------------------------------
 
 
-def _refuse_out(out: Path | None) -> None:
-    if out is None:
-        return
+def format_of(out: Path) -> str:
+    """As its ending says, once it can be written."""
     if out.is_dir():
         fail(f"--out {out}: it is a folder; name a file, as {out / 'model.pt'}.")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         fail(f"--out {out}: its folder is not there, or cannot be written.")
+    format = FORMATS.get(out.suffix.lower())
+    if format is None:
+        fail(f"--out {out}: its ending says the format: name it {', '.join(f'model{ending}' for ending in FORMATS)}.")
+    return format
 
 
 def _layout(text: str | None) -> Layout | None:

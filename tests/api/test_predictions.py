@@ -324,7 +324,7 @@ def test_models_are_listed_fetched_and_deleted(client: openai.OpenAI, api: httpx
     assert fetched["object"] == "model"
     assert fetched["owned_by"] == "local"
     assert (fetched["labels"], fetched["num_labels"], fetched["job"]) == (LABELS, 4, made[0].job)
-    assert fetched["formats"] == ["pt", "safetensors"]
+    assert fetched["formats"] == ["safetensors"]
     manifest = api.get(f"/v1/models/{ids[0]}/manifest").json()
     assert manifest["weights_sha256"] == fetched["weights_sha256"]
     assert client.models.delete(ids[0]).deleted

@@ -1,5 +1,7 @@
 """The other commands: keys, preflight, training from a folder."""
 
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -50,19 +52,52 @@ def test_preflight_fails_on_a_device_that_is_not_there() -> None:
     assert "failed" in done.stdout
 
 
-def test_a_folder_is_trained_on_and_the_model_saved(tmp_path: Path, the_stack: Stack) -> None:
-    for path, content in shapes(6).items():
-        file = tmp_path / "data" / path
+def folder_of(files: dict[str, bytes], folder: Path) -> Path:
+    for path, content in files.items():
+        file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_folder_is_trained_on_the_model_saved_asked_and_trained_again(tmp_path: Path, the_stack: Stack) -> None:
+    folder_of(shapes(6), tmp_path / "data")
     out = tmp_path / "model.pt"
     options = ["--n-epochs", "5", "--feature-scaling", "standard", "--out", str(out), "--url", the_stack.url]
     done = headway("train", str(tmp_path / "data"), *options)
     assert done.returncode == 0, done.stderr
     assert "is ready: accuracy" in done.stdout
     assert out.stat().st_size > 40_000_000
-    listed = headway("jobs", HEADWAY_URL=the_stack.url)
+    assert json.loads(out.with_suffix(".json").read_text())["labels"] == ["circle", "square"]
+    model = done.stdout.rpartition("headway predict ")[2].split()[0]
+    at = {"HEADWAY_URL": the_stack.url}
+    listed = headway("jobs", **at)
     assert "succeeded" in listed.stdout
+    assert model in headway("models", **at).stdout
+    asked_again(model, tmp_path, at)
+    replayed = headway("replay", f"ftjob-{model.rpartition(':')[2]}", **at)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert "the same curve: over 5 steps" in replayed.stdout
+
+
+def asked_again(model: str, folder: Path, at: dict[str, str]) -> None:
+    """What is predicted for known pictures, right, wrong and unreadable ones."""
+    known = folder_of(shapes(6) | {"circle/bad.png": b"no picture"}, folder / "known")
+    (known / "circle" / "000.png").rename(known / "square" / "a circle.png")
+    asked = headway("predict", model, str(known), "--csv", str(folder / "all.csv"), "--top-k", "2", **at)
+    assert asked.returncode == 0, asked.stderr
+    assert "bad.png  cannot be read: no image format that is known" in asked.stdout
+    assert "of 12 pictures are right" in asked.stdout
+    assert "a circle.png: square is taken for circle" in asked.stdout
+    rows = list(csv.DictReader((folder / "all.csv").read_text().splitlines()))
+    assert len(rows) == 13
+    assert {row["folder"] for row in rows} == {"circle", "square"}
+    assert sum(bool(row["error"]) for row in rows) == 1
+    alone = headway("predict", model, str(known / "square" / "001.png"), "--json", **at)
+    assert json.loads(alone.stdout)["labels"][0]["label"] == "square"
+    assert headway("predict", model, str(known / "circle" / "bad.png"), **at).returncode == 1
+    assert "There is no model" in headway("predict", "ft:resnet18::x", str(known), **at).stderr
 
 
 def test_a_service_that_is_not_there_is_said_in_a_sentence() -> None:

@@ -245,7 +245,7 @@ def test_a_worker_that_is_killed_is_started_again_and_one_that_is_drained_ends_a
     config = Settings(data_dir=tmp_path, port=free_port(), weights="random:0", spare_memory=0)
     told: list[str] = []
     with (
-        stack.running(config, workers=1, say=told.append, worker="tests.gated.worker") as running,
+        stack.running(config, workers=1, say=told.append, worker="tests.gated.worker", predictor=False) as running,
         httpx.Client(base_url=running.url) as client,
         stack.watched(running),
     ):

@@ -233,5 +233,8 @@ def test_a_precision_that_passed_its_check_can_be_asked_for(whole_service: httpx
 def whole_service(features_dir: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     """Everything, with a worker as it is."""
     config = Settings(data_dir=tmp_path, cache_dir=features_dir, weights="random:0", port=free_port(), spare_memory=0)
-    with stack.running(config, workers=1) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+    with (
+        stack.running(config, workers=1, predictor=False) as running,
+        httpx.Client(base_url=running.url, timeout=30) as client,
+    ):
         yield client

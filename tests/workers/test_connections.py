@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 @pytest.mark.slow
 def test_jobs_share_the_connections_of_their_worker(quiet: Settings, upload: Upload, nursery: Path) -> None:
     with (
-        stack.running(quiet, workers=1, worker="tests.gated.worker") as running,
+        stack.running(quiet, workers=1, worker="tests.gated.worker", predictor=False) as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
     ):
         wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=120)

@@ -80,7 +80,7 @@ def fleet(
             time_scale=0.5,
         )
         with (
-            stack.running(config, workers=1, worker="tests.gated.worker") as running,
+            stack.running(config, workers=1, worker="tests.gated.worker", predictor=False) as running,
             httpx.Client(base_url=running.url, timeout=60) as client,
             redis.Redis.from_url(url) as store,
         ):
