@@ -5,7 +5,7 @@ from docker.models.containers import Container
 
 from tests.containers.project import Project
 
-SERVICES = ("redis", "api", "reaper", "worker", "autoscaler")
+SERVICES = ("redis", "api", "reaper", "worker", "predictor", "autoscaler")
 
 
 def test_the_api_image_is_small_and_has_no_torch(project: Project) -> None:
