@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,20 @@ from workers.vision.heads import Head
 
 @dataclass(frozen=True)
 class MadeModel:
-    """`network` is the exported model, as torchvision loads it."""
+    """Round `head`."""
 
     id: str
     job: str
     labels: list[str]
-    network: nn.Module
+    head: Head
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The exported model, as torchvision loads it."""
+        network: nn.Module = resnet18(num_classes=len(self.labels))
+        network.load_state_dict(whole(self.head.layer(), BACKBONE))
+        network.eval()
+        return network
 
 
 BACKBONE = load(RandomWeights(0))
@@ -67,9 +76,7 @@ async def _finished(settings: Settings, labels: list[str], head: Head, more: dic
         exports = {format: places.export(place, name) for format, name in files.items()}
         left = Result(model=model_id(job, None), place=place, exports=exports, receipt=receipt, **more)
         await store.leases.finish(claim, left, "done", {})
-    network = resnet18(num_classes=len(labels))
-    network.load_state_dict(whole(head.layer(), BACKBONE))
-    return MadeModel(left.model, job, labels, network.eval())
+    return MadeModel(left.model, job, labels, head)
 
 
 @contextmanager

@@ -31,5 +31,10 @@ BARS = [
     Bar("streaming, told / silent", 1.05, 1.02, most=True),
     Bar("submit to first loss, known images, s", 1.0, 0.3, most=True),
     Bar("submit to running / Celery's round trip", 2.0, 1.0, most=True),
+    Bar("one image, one client / (decode and bare forward)", 1.5, 1.2, most=True),
+    Bar("32 clients / the pipeline's own img/s", 0.8, 0.9),
+    Bar("1,000 models in turn / one model", 0.9, 0.98),
+    Bar("predictor memory / torch and a backbone", 1.2, 1.1, most=True),
+    Bar("predictor, start to listening, s", 3.0, 2.0, most=True),
     Bar("API start, s", 1.0, 0.7, most=True),
 ]
