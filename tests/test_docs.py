@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,22 @@ def test_every_refusal_of_every_route_is_a_problem_that_generators_know() -> Non
             for status, response in operation["responses"].items():
                 if status >= "400" and path.startswith("/v1/"):
                     assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_every_property_of_every_schema_is_described() -> None:
+    """With its unit, where it has one: `services/contract/units.py` has those that recur."""
+    assert [
+        place for place, about in properties(json.loads(openapi_page.written())) if not about.get("description")
+    ] == []
+
+
+def properties(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of a schema and of all within, wherever they stand."""
+    inner = schema.items() if isinstance(schema, dict) else enumerate(schema) if isinstance(schema, list) else ()
+    for name, part in inner:
+        if name == "properties":
+            yield from ((f"{place}.{field}", about) for field, about in part.items())
+        yield from properties(part, f"{place}.{name}")
 
 
 def test_the_page_of_figures_is_what_was_measured() -> None:

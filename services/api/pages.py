@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.contract.errors import InvalidRequest
 from services.contract.ids import is_id
+from services.contract.units import Object
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -19,11 +20,11 @@ def cursor(after: str | None, prefix: str) -> str | None:
 
 
 class Page(BaseModel, Generic[T]):
-    object: Literal["list"] = "list"
-    data: Sequence[T]
-    has_more: bool = False
-    first_id: str | None = None
-    last_id: str | None = None
+    object: Object[Literal["list"]] = "list"
+    data: Sequence[T] = Field(description="what stands on this page")
+    has_more: bool = Field(False, description="the list goes on after last_id")
+    first_id: str | None = Field(None, description="null where the page is empty")
+    last_id: str | None = Field(None, description="the next page's after; null where the page is empty")
 
 
 def page(items: Sequence[T], has_more: bool = False) -> Page[T]:

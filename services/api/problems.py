@@ -29,26 +29,26 @@ BRANCH = re.compile(r"^(constrained-\w+|(literal|nullable|list|dict|function-\w+
 class ProblemError(BaseModel):
     """As OpenAI's clients read it."""
 
-    message: str
-    type: str
+    message: str = Field(description="the same as detail")
+    type: str = Field(description="OpenAI's kind of error: invalid_request_error, rate_limit_error, …")
     param: str | None = Field(description="the field that is wrong, by its path in the body")
-    code: str
+    code: str = Field(description="the problem's")
 
 
 class WrongField(BaseModel):
-    param: str
-    message: str
+    param: str = Field(description="its path in the body")
+    message: str = Field(description="what is wrong with it")
 
 
 class Problem(BaseModel):
     """What every refusal looks like: RFC 9457, with OpenAI's `error`."""
 
     type: str = Field(description="urn:headway:error: and the code")
-    title: str
-    status: int
+    title: str = Field(description="the code in words")
+    status: int = Field(description="HTTP's")
     detail: str = Field(description="a sentence: what is wrong, and what to do")
-    code: str
-    error: ProblemError
+    code: str = Field(description="its kind, for programs")
+    error: ProblemError = Field(description="OpenAI's form of it")
     errors: list[WrongField] | None = Field(None, description="of a body: each field that is wrong")
     current_status: str | None = Field(None, description="of a job that could not be asked that")
     allowed_actions: list[str] | None = Field(None, description="what it may be asked")

@@ -16,23 +16,25 @@ MOST = 100_000  # points of a job, if no other number is asked for
 
 
 class Series(BaseModel):
-    """`value[i]` was measured after `step[i]`."""
+    """One curve: each step with its value."""
 
-    step: list[int] = []
-    value: list[float] = []
+    step: list[int] = Field([], description="a trial's own, from 1")
+    value: list[float] = Field([], description="at that step: nats (cross-entropy); of val_accuracy, 0 to 1")
 
 
 class TrialSeries(BaseModel):
-    trial: int
-    series: dict[str, Series]
+    trial: int = Field(description="its number, from 0")
+    series: dict[str, Series] = Field(description="by name: train_loss, val_loss, val_accuracy")
 
 
 class JobMetrics(BaseModel):
-    """Of a sweep, `series` are those of its best trial so far, and `trials` has them all."""
+    """A job's curves."""
 
-    object: str = "fine_tuning.job.metrics"
-    series: dict[str, Series]
-    trials: list[TrialSeries] = []
+    object: str = Field("fine_tuning.job.metrics", description="what this is")
+    series: dict[str, Series] = Field(
+        description="by name: train_loss, val_loss, val_accuracy; of a sweep, its best trial's so far"
+    )
+    trials: list[TrialSeries] = Field([], description="of a sweep: each trial's")
     points: int = Field(description="that there are; fewer stand here if that is more than was asked for")
     every_step: int = Field(description="of a trial's steps, each how manyth is kept")
 

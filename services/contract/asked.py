@@ -31,7 +31,9 @@ def _within(value: Any) -> Any:
 
 
 class Limits(Strict):
-    max_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    max_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        None, description="s that workers may hold it, all attempts together; null: no limit"
+    )
 
 
 class CreateJob(AskedRecipe):
@@ -50,12 +52,14 @@ class CreateJob(AskedRecipe):
         }
     )
 
-    model: BaseNetwork = "resnet18"
+    model: BaseNetwork = Field("resnet18", description="the backbone, which stays as it is")
     weights: JobWeights | None = Field(
         None, description='"default" (ImageNet) or "random:N"; HEADWAY_WEIGHTS if left out'
     )
-    training_file: FileId
-    validation_file: FileId | None = None
+    training_file: FileId = Field(description="a file's id")
+    validation_file: FileId | None = Field(
+        None, description="a file's id: its val images validate, else its train, else its test images"
+    )
     layout: Layout | None = Field(
         None, description="what the training file's folders mean, where it is not what the file's report says"
     )
@@ -63,19 +67,25 @@ class CreateJob(AskedRecipe):
         None,
         description=f"share held out for validation, stratified; {DEFAULT_SPLIT} where no validation data is given",
     )
-    num_labels: Annotated[int, Field(ge=2, le=10_000)] | Auto = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    device: Device = "auto"
-    priority: Annotated[int, Field(ge=0, le=9)] = 0
-    limits: Limits = Limits()
-    suffix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    num_labels: Annotated[int, Field(ge=2, le=10_000)] | Auto = Field(
+        "auto", description='outputs of the head; "auto": as many as the training file has labels'
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="of the first head, the split and the shuffles; null: 0"
+    )
+    device: Device = Field("auto", description='the kind to wait for; "auto": any')
+    priority: int = Field(0, ge=0, le=9, description="higher goes first, among the jobs of one tenant")
+    limits: Limits = Field(Limits(), description="beyond which it fails")
+    suffix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = Field(
+        None, description="for the model's name: ft:resnet18:suffix:…"
+    )
     metadata: (
         Annotated[
             dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
             Field(max_length=16),
         ]
         | None
-    ) = None
+    ) = Field(None, description="pairs of your own; jobs are also listed by them")
 
     @model_validator(mode="before")
     @classmethod

@@ -10,10 +10,12 @@ LISTED = 100  # labels up to which a list shows each one's count
 
 
 class Contents(BaseModel):
-    """A file's images in short: `labels[split][label]` is a count; in lists, of few labels only."""
+    """A file's images in short."""
 
-    images: int
-    labels: dict[Split, dict[str, int]]
+    images: int = Field(description="of all splits together")
+    labels: dict[Split, dict[str, int]] = Field(
+        description=f"images by split, then by label; in a list, none of a split with more than {LISTED}"
+    )
     ignored: int = Field(0, description="files that are no images of it; the report says which, and why")
     splits_left_out: list[Split] = Field([], description="those whose pictures have none of train's labels")
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from services.contract.contents import Contents
 from services.contract.layout import GUESSED, Layout
 from services.contract.report import Finding
+from services.contract.units import Id, Object, Sha256, UnixTime
 
 
 class ListingOrder(BaseModel):
@@ -32,15 +33,15 @@ class Listed(BaseModel):
 
 
 class File(BaseModel):
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    filename: str
-    purpose: Literal["fine-tune"] = "fine-tune"
-    status: Literal["processed"] = "processed"
-    sha256: str
-    expires_at: int | None = None
-    contents: Contents
+    id: Id
+    object: Object[Literal["file"]] = "file"
+    bytes: int = Field(description="of the upload")
+    created_at: UnixTime
+    filename: str = Field(description="as it was uploaded, without folders")
+    purpose: Literal["fine-tune"] = Field("fine-tune", description="the only one there is")
+    status: Literal["processed"] = Field("processed", description="always: it was listed as its upload ended")
+    sha256: Sha256
+    expires_at: int | None = Field(None, description="Unix time, s, at which it goes by itself; null: it stays")
+    contents: Contents = Field(description="its images, by split and label")
     layout: Layout | None = Field(None, description="as it was stated with the upload; null where folders were read")
     findings: list[Finding] = Field([], description="what looks wrong or may be; GET …/report has all of it")

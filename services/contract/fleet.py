@@ -6,50 +6,53 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.contract.preflight import DeviceReport
+from services.contract.units import DeviceKind, DeviceName, Object, UnixTime
 
 
 class ForgottenTenant(BaseModel):
     """What went, of a tenant that leaves."""
 
-    object: Literal["tenant.deleted"] = "tenant.deleted"
-    tenant: str
-    jobs: int
-    files: int
+    object: Object[Literal["tenant.deleted"]] = "tenant.deleted"
+    tenant: str = Field(description="its name")
+    jobs: int = Field(description="that went now")
+    files: int = Field(description="that went now; none before all jobs are gone")
     stopping: int = Field(description="jobs whose trainer is still being stopped: ask again")
 
 
 class Consumer(BaseModel):
     """A worker's reader of hints, which only hasten: without it, the worker looks at the line itself."""
 
-    silent_seconds: float = Field(description="since it last came by; more than some is a consumer that hangs")
+    silent_seconds: float = Field(description="s since it last came by; more than some is a consumer that hangs")
     refusal: str | None = Field(None, description="what Redis said when it was last asked for hints, if it refused")
 
 
 class Worker(BaseModel):
     """A worker's own report: what its device is, how its preflight went, what it does now."""
 
-    id: str
-    object: Literal["worker"] = "worker"
-    device: str
-    kind: str
-    status: Literal["idle", "busy", "draining"]
-    job: str | None
-    started_at: int
-    seen_at: int
-    host: str
-    pid: int
-    version: str
-    preflight: list[DeviceReport]
-    consumer: Consumer | None = None
-    looked_at: int | None = Field(None, description="when it last looked at the line of jobs")
+    id: str = Field(description="of this process: host, pid and four characters")
+    object: Object[Literal["worker"]] = "worker"
+    device: DeviceName
+    kind: DeviceKind
+    status: Literal["idle", "busy", "draining"] = Field(description='"draining": it takes no job any more')
+    job: str | None = Field(description="that it works on; null where there is none, or it is not yours")
+    started_at: UnixTime
+    seen_at: int = Field(description="Unix time, s, of this report")
+    host: str = Field(description="name of its machine or container")
+    pid: int = Field(description="of its process, on that host")
+    version: str = Field(description="of Headway")
+    preflight: list[DeviceReport] = Field(description="of the devices that it tried; the last one is used")
+    consumer: Consumer | None = Field(None, description="how its reader of hints fares")
+    looked_at: int | None = Field(
+        None, description="Unix time, s, of its last look at the line of jobs; null before the first"
+    )
 
 
 class Queue(BaseModel):
-    """How many jobs wait, by the device kind that they wait for, and how many a worker owns."""
+    """The line of jobs, of all tenants."""
 
-    object: Literal["queue"] = "queue"
-    queued: dict[str, int]
-    running: int
+    object: Object[Literal["queue"]] = "queue"
+    queued: dict[str, int] = Field(description="jobs by what they wait for: any, cuda, mps or cpu")
+    running: int = Field(description="jobs that a worker owns")
 
 
 class Pool(BaseModel):
@@ -57,9 +60,9 @@ class Pool(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: str
-    min: int
-    max: int
+    kind: DeviceKind
+    min: int = Field(description="workers")
+    max: int = Field(description="workers")
 
 
 class Decision(BaseModel):
@@ -67,20 +70,20 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: str
+    kind: DeviceKind
     at: float = Field(description="Unix time, s")
     queued: int = Field(description="jobs that wait for this kind, with its share of those that take any device")
-    idle: int
-    busy: int
-    starting: int
-    draining: int
+    idle: int = Field(description="workers without a job")
+    busy: int = Field(description="workers with a job")
+    starting: int = Field(description="workers that have not reported yet")
+    draining: int = Field(description="workers that take no job any more")
     failing: int = Field(description="workers that run and do not work: silent, or started again and again")
     failed_starts: int = Field(description="in a row: they brought no worker")
     needed: int = Field(description="workers that would leave no job waiting")
     target: int = Field(description="needed, at its highest within the cool-down, within min and max")
-    start: int = 0
+    start: int = Field(0, description="workers to start")
     drain: list[str] = Field(default=[], description="workers asked to end; an idle one as soon as it has no job")
-    reason: str
+    reason: str = Field(description="a sentence")
 
     @property
     def acts(self) -> bool:
@@ -88,14 +91,16 @@ class Decision(BaseModel):
 
 
 class AutoscalerReport(BaseModel):
-    """The autoscaler's own report. `alive`: it looked within the last seconds."""
+    """The autoscaler's own report."""
 
-    object: Literal["autoscaler"] = "autoscaler"
-    alive: bool = False
-    id: str | None = None
-    provider: str | None = None
-    seen_at: float | None = None
-    pools: list[Pool] = []
+    object: Object[Literal["autoscaler"]] = "autoscaler"
+    alive: bool = Field(False, description="it looked within the last seconds")
+    id: str | None = Field(
+        None, description="of the process that looked last: host, pid and four characters; null if none ever did"
+    )
+    provider: str | None = Field(None, description='what its workers are: "process" or "compose" (containers)')
+    seen_at: float | None = Field(None, description="Unix time, s, of the last look")
+    pools: list[Pool] = Field([], description="the bounds that it keeps")
     now: list[Decision] = Field(default=[], description="of the last look, one a pool")
     decisions: list[Decision] = Field(default=[], description="those that started or drained workers, newest first")
     problem: str | None = Field(default=None, description="why workers cannot be started just now")

@@ -5,7 +5,7 @@ A `Recipe` is what a job is asked for, what its record and its trainer's spec ho
 
 from itertools import product
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -17,10 +17,16 @@ WeightDecay = Annotated[FiniteFloat, Field(ge=0, le=1000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Schedule = Literal["constant", "cosine"]
-FeatureScaling = Literal["none", "standard"]
+FeatureScaling = Annotated[
+    Literal["none", "standard"],
+    Field(
+        description='"standard" trains on features of mean 0 and deviation 1; "none" on raw ones, as the tutorial does'
+    ),
+]
 Precision = Literal["fp32", "bf16", "fp16"]
 Export = Literal["pt", "safetensors"]
 Auto = Literal["auto"]
+T = TypeVar("T")
 
 BASE_LEARNING_RATE = 1e-2  # what OpenAI's `learning_rate_multiplier` multiplies
 MAX_TRIALS = 64
@@ -47,13 +53,13 @@ class Strict(BaseModel):
 class Hyperparameters(Strict):
     """As resolved: each one a value that the trainer uses."""
 
-    learning_rate: LearningRate = BASE_LEARNING_RATE
-    momentum: Momentum = 0.9
-    nesterov: bool = False
-    weight_decay: WeightDecay = 0.0
-    batch_size: BatchSize = 64
-    n_epochs: Epochs = 10
-    lr_schedule: Schedule = "constant"
+    learning_rate: LearningRate = Field(BASE_LEARNING_RATE, description='of SGD; with "cosine", that of the first step')
+    momentum: Momentum = Field(0.9, description="of SGD, as torch.optim.SGD has it")
+    nesterov: bool = Field(False, description="look ahead along the momentum, which must be above 0")
+    weight_decay: WeightDecay = Field(0.0, description="times each weight and bias, added to its gradient")
+    batch_size: BatchSize = Field(64, description="images a step")
+    n_epochs: Epochs = Field(10, description="times that each training image is seen")
+    lr_schedule: Schedule = Field("constant", description='"cosine" falls to 0 over all steps, in half a period')
 
 
 class AskedHyperparameters(Hyperparameters):
@@ -63,7 +69,9 @@ class AskedHyperparameters(Hyperparameters):
         {"learning_rate", "learning_rate_multiplier", "batch_size", "n_epochs"}
     )
 
-    learning_rate_multiplier: Annotated[FiniteFloat, Field(ge=1e-12, le=100_000)] | None = None
+    learning_rate_multiplier: Annotated[FiniteFloat, Field(ge=1e-12, le=100_000)] | None = Field(
+        None, description=f"OpenAI's: times {BASE_LEARNING_RATE} is the learning rate; give one of the two"
+    )
 
     def asked(self) -> dict[str, Any]:
         """What was really asked, the multiplier turned into a rate."""
@@ -95,7 +103,9 @@ class AskedHyperparameters(Hyperparameters):
         properties = handler.resolve_ref_schema(schema)["properties"]
         for name in AskedHyperparameters.model_fields:
             auto = [{"const": "auto", "type": "string"}] if name in cls.MAY_BE_AUTO else []
-            about = {key: properties[name].pop(key) for key in ("default", "title") if key in properties[name]}
+            about = {
+                key: properties[name].pop(key) for key in ("default", "description", "title") if key in properties[name]
+            }
             kinds = [kind for kind in properties[name].pop("anyOf", [properties[name]]) if kind != {"type": "null"}]
             properties[name] = {"anyOf": [*kinds, *auto, {"type": "null"}], **about}
         return schema
@@ -104,13 +114,19 @@ class AskedHyperparameters(Hyperparameters):
 # --- trials together -----------------------------------------------------------------------------------------------
 
 
+Axis = Annotated[
+    Annotated[list[T], Field(min_length=1, max_length=MAX_TRIALS)] | None,
+    Field(description=f"each value is tried, in {MAX_TRIALS} trials at most; null: not swept"),
+]
+
+
 class Sweep(Strict):
     """A grid: each combination is a trial, with a head of its own on the same features, first head and shuffles."""
 
-    learning_rate: Annotated[list[LearningRate], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
-    momentum: Annotated[list[Momentum], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
-    weight_decay: Annotated[list[WeightDecay], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
-    batch_size: Annotated[list[BatchSize], Field(min_length=1, max_length=MAX_TRIALS)] | None = None
+    learning_rate: Axis[LearningRate] = None
+    momentum: Axis[Momentum] = None
+    weight_decay: Axis[WeightDecay] = None
+    batch_size: Axis[BatchSize] = None
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -144,14 +160,20 @@ def trials_of(hyperparameters: Hyperparameters, sweep: Sweep | None) -> list[Hyp
 class EarlyStopping(Strict):
     """Stop when `metric` has not improved by `min_delta` for `patience` epochs; the best head becomes the model."""
 
-    patience: Annotated[int, Field(ge=1, le=100_000)] = 3
-    min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-    metric: Literal["val_loss", "val_accuracy"] = "val_loss"
+    patience: int = Field(3, ge=1, le=100_000, description="epochs in a row without an improvement, then a trial stops")
+    min_delta: FiniteFloat = Field(
+        0.0, ge=0, description="an improvement is more than this: nats of val_loss, or share of val_accuracy"
+    )
+    metric: Literal["val_loss", "val_accuracy"] = Field(
+        "val_loss", description="what has to improve: the loss down, or the accuracy up"
+    )
 
 
 class CheckpointPlan(Strict):
-    every_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
-    keep: Annotated[int, Field(ge=1, le=100)] = 5
+    every_epochs: int = Field(
+        1, ge=1, le=100_000, description="epochs from one to the next; more where those take less than a second"
+    )
+    keep: int = Field(5, ge=1, le=100, description="how many of the last; the first and the best stay beside them")
 
 
 LabelWeights = Annotated[
@@ -175,10 +197,16 @@ class Recipe(Strict):
         0.05,
         description="share of the images that may be unreadable; more fail the job, one alone never, unless it is 0",
     )
-    sweep: Sweep | None = None
-    early_stopping: EarlyStopping | None = None
-    checkpoints: CheckpointPlan = CheckpointPlan()
-    export: Annotated[list[Export], Field(max_length=8)] = ["pt"]
+    sweep: Sweep | None = Field(None, description="a grid of trials; null: one trial")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="null: all epochs are trained, and the last head is the model"
+    )
+    checkpoints: CheckpointPlan = Field(CheckpointPlan(), description="when they are written, and which are kept")
+    export: list[Export] = Field(
+        ["pt"],
+        max_length=8,
+        description='"pt": the whole network as a state dict; "safetensors": its head, which is always made',
+    )
 
 
 class ResolvedRecipe(Recipe):
@@ -195,24 +223,23 @@ class ResolvedRecipe(Recipe):
 
 
 class Supervised(Strict):
-    hyperparameters: AskedHyperparameters | None = None
+    hyperparameters: AskedHyperparameters | None = Field(None, description="the same as in the plain form")
 
 
 class Method(Strict):
-    type: Literal["supervised"] = "supervised"
-    supervised: Supervised = Supervised()
+    type: Literal["supervised"] = Field("supervised", description="the only one there is")
+    supervised: Supervised = Field(Supervised(), description="what it takes")
 
 
 class AskedRecipe(AskedHyperparameters, Recipe):
     """A recipe as it is asked for: in OpenAI's form (`method` or `hyperparameters`), or in the plain one."""
 
     # The record's default is the tutorial's; a body's is what learns on whatever backbone.
-    feature_scaling: FeatureScaling = Field(
-        "standard",
-        description='"standard" trains on features of mean 0 and deviation 1; "none" on raw ones, as the tutorial does',
+    feature_scaling: FeatureScaling = "standard"
+    method: Method | None = Field(None, description="OpenAI's form of the hyperparameters")
+    hyperparameters: AskedHyperparameters | None = Field(
+        None, description="OpenAI's older form of them; what is given twice must agree"
     )
-    method: Method | None = None
-    hyperparameters: AskedHyperparameters | None = None
 
     def resolved(self) -> Hyperparameters:
         merged: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore, TheStreams
 from services.api.door import Door
@@ -11,6 +11,7 @@ from services.api.pages import Page, page
 from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream
 from services.contract.errors import InvalidRequest
 from services.contract.events import Event
+from services.contract.units import Object
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=Door)
 
@@ -59,9 +60,9 @@ def _check_after(after: str | None) -> None:
 
 
 class StreamToken(BaseModel):
-    object: Literal["stream_token"] = "stream_token"
-    token: str
-    expires_in: int
+    object: Object[Literal["stream_token"]] = "stream_token"
+    token: str = Field(description="for the query's stream_token")
+    expires_in: int = Field(description="s from now")
 
 
 @tokens.post("")

@@ -5,7 +5,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
@@ -18,6 +18,7 @@ from services.api.views import file_view
 from services.contract.errors import FileNeeded, NotFound
 from services.contract.file import File
 from services.contract.report import DataReport
+from services.contract.units import Id, Object
 from services.store import keys
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=Door)
@@ -32,10 +33,19 @@ FORM = form_of(
             "format": "binary",
             "description": "zip, tar or tar.gz of label/image; or OpenAI's JSON lines of messages",
         },
-        "purpose": {"type": "string", "enum": ["fine-tune"]},
+        "purpose": {"type": "string", "enum": ["fine-tune"], "description": "the only one there is"},
         "layout": {"type": "string", "description": "what its folders mean, as JSON, where guessing would be wrong"},
-        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+        "expires_after[anchor]": {
+            "type": "string",
+            "enum": ["created_at"],
+            "description": "from when: the file's making",
+        },
+        "expires_after[seconds]": {
+            "type": "integer",
+            "minimum": 3600,
+            "maximum": 2592000,
+            "description": "s from then until the file goes by itself",
+        },
     },
     required=["file", "purpose"],
 )
@@ -77,9 +87,9 @@ async def files(
 
 
 class FileDeleted(BaseModel):
-    id: str
-    object: Literal["file"] = "file"
-    deleted: bool = True
+    id: Id
+    object: Object[Literal["file"]] = "file"
+    deleted: bool = Field(True, description="it is gone")
 
 
 @router.delete("/{file_id}")

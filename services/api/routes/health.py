@@ -3,7 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from redis.exceptions import ReadOnlyError, RedisError
 
 from services import __version__
@@ -14,15 +14,15 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    status: Literal["ok"] = "ok"
-    version: str = __version__
+    status: Literal["ok"] = Field("ok", description="the process answers")
+    version: str = Field(__version__, description="of Headway")
 
 
 class Readiness(BaseModel):
-    ready: bool
-    redis: str
-    durability: str
-    workers: int = 0
+    ready: bool = Field(description="it can serve")
+    redis: str = Field(description='"ok", or why it cannot be used')
+    durability: str = Field(description="what keeps jobs over a crash of Redis")
+    workers: int = Field(0, description="that live; jobs wait where there are none")
 
 
 @router.get("/healthz")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore
@@ -24,6 +24,7 @@ from services.contract.evaluation import Evaluation
 from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
 from services.contract.transitions import Action, Status, allowed_actions
+from services.contract.units import Id, Object
 from services.store import places
 from services.store.files import FileRecord
 from services.store.record import JobRecord
@@ -98,9 +99,9 @@ PAGE = 100  # jobs in an answer
 
 
 class JobDeleted(BaseModel):
-    id: str
-    object: Literal["fine_tuning.job"] = "fine_tuning.job"
-    deleted: bool = True
+    id: Id
+    object: Object[Literal["fine_tuning.job"]] = "fine_tuning.job"
+    deleted: bool = Field(True, description="it is gone")
 
 
 @router.delete("/{job_id}")

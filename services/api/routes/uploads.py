@@ -33,7 +33,8 @@ from services.store.store import Store
 router = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=Door)
 parts = APIRouter(prefix="/v1/uploads", tags=["files"], route_class=StreamedDoor)
 
-FORM = form_of({"data": {"type": "string", "format": "binary"}}, required=["data"])
+PART = {"type": "string", "format": "binary", "description": f"{PART_BYTES} bytes at most"}
+FORM = form_of({"data": PART}, required=["data"])
 
 
 async def _own_upload(upload_id: str, tenant: Tenant, store: TheStore) -> PendingUpload:
