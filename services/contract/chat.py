@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.contract.units import Object
+
 TOP: int = 20  # logprobs of a token, as OpenAI has it
 
 
@@ -16,7 +18,7 @@ class Passed(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
+    model: str = Field(description="a model's id, or that of a checkpoint")
     stream: bool | None = Field(None, description="only false: a label comes whole")
     tools: list[Any] | None = Field(None, description="only an empty list")
     tool_choice: Any = Field(None, description='"none" or "auto"')
@@ -42,13 +44,13 @@ class ChatImageUrl(BaseModel):
 
 class ChatPart(BaseModel):
     type: str = Field(description='"image_url", or "text", which is passed over')
-    text: str | None = None
-    image_url: ChatImageUrl | None = None
+    text: str | None = Field(None, description="passed over")
+    image_url: ChatImageUrl | None = Field(None, description="the image")
 
 
 class ChatMessage(BaseModel):
-    role: str
-    content: str | list[ChatPart] | None = None
+    role: str = Field(description="passed over")
+    content: str | list[ChatPart] | None = Field(None, description="text, or parts")
     name: str | None = Field(None, description="passed over")
 
 
@@ -80,37 +82,37 @@ class TokenLogprob(TopLogprob):
 
 
 class ChatLogprobs(BaseModel):
-    content: list[TokenLogprob]
-    refusal: None = None
+    content: list[TokenLogprob] = Field(description="of the one token, which is the label")
+    refusal: None = Field(None, description="always null")
 
 
 class ChatAnswerMessage(BaseModel):
-    role: Literal["assistant"] = "assistant"
+    role: Literal["assistant"] = Field("assistant", description="always the same")
     content: str = Field(description="the likeliest label")
-    refusal: None = None
-    annotations: list[Any] = []
+    refusal: None = Field(None, description="always null")
+    annotations: list[Any] = Field([], description="always empty")
 
 
 class ChatChoice(BaseModel):
-    index: int = 0
-    message: ChatAnswerMessage
-    logprobs: ChatLogprobs | None = None
-    finish_reason: Literal["stop"] = "stop"
+    index: int = Field(0, description="always 0")
+    message: ChatAnswerMessage = Field(description="the answer")
+    logprobs: ChatLogprobs | None = Field(None, description="where they were asked for")
+    finish_reason: Literal["stop"] = Field("stop", description="always the same")
 
 
 class ChatUsage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int = Field(0, description="0: an image is none")
+    completion_tokens: int = Field(0, description="0: a label is not counted")
+    total_tokens: int = Field(0, description="0")
 
 
 class ChatCompletion(BaseModel):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
+    id: str = Field(description="of this answer, which is kept nowhere")
+    object: Object[Literal["chat.completion"]] = "chat.completion"
     created: int = Field(description="Unix time, s")
-    model: str
-    choices: list[ChatChoice]
-    usage: ChatUsage = ChatUsage()
+    model: str = Field(description="that was asked")
+    choices: list[ChatChoice] = Field(description="one")
+    usage: ChatUsage = Field(ChatUsage(), description="always 0")
 
 
 # --- responses -----------------------------------------------------------------------------------------------------
@@ -118,16 +120,16 @@ class ChatCompletion(BaseModel):
 
 class InputPart(BaseModel):
     type: str = Field(description='"input_image", or "input_text", which is passed over')
-    text: str | None = None
+    text: str | None = Field(None, description="passed over")
     image_url: str | None = Field(None, description="data:image/…;base64,…: addresses are never fetched")
     file_id: str | None = Field(None, description="not taken: send the image itself")
     detail: str | None = Field(None, description="passed over")
 
 
 class InputItem(BaseModel):
-    type: str = "message"
-    role: str = "user"
-    content: str | list[InputPart]
+    type: str = Field("message", description="always a message")
+    role: str = Field("user", description="passed over")
+    content: str | list[InputPart] = Field(description="text, or parts")
 
 
 class ResponseRequest(Passed):
@@ -144,49 +146,49 @@ class ResponseRequest(Passed):
 
 
 class OutputText(BaseModel):
-    type: Literal["output_text"] = "output_text"
+    type: Literal["output_text"] = Field("output_text", description="always the same")
     text: str = Field(description="the likeliest label")
-    annotations: list[Any] = []
-    logprobs: list[TokenLogprob] = []
+    annotations: list[Any] = Field([], description="always empty")
+    logprobs: list[TokenLogprob] = Field([], description="of the label, where they were asked for")
 
 
 class OutputMessage(BaseModel):
-    id: str
-    type: Literal["message"] = "message"
-    role: Literal["assistant"] = "assistant"
-    status: Literal["completed"] = "completed"
-    content: list[OutputText]
+    id: str = Field(description="of this message, which is kept nowhere")
+    type: Literal["message"] = Field("message", description="always the same")
+    role: Literal["assistant"] = Field("assistant", description="always the same")
+    status: Literal["completed"] = Field("completed", description="always the same")
+    content: list[OutputText] = Field(description="the label")
 
 
 class TokenDetails(BaseModel):
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
+    cached_tokens: int = Field(0, description="always 0")
+    reasoning_tokens: int = Field(0, description="always 0")
 
 
 class ResponseUsage(BaseModel):
-    input_tokens: int = 0
-    input_tokens_details: TokenDetails = TokenDetails()
-    output_tokens: int = 0
-    output_tokens_details: TokenDetails = TokenDetails()
-    total_tokens: int = 0
+    input_tokens: int = Field(0, description="0: an image is none")
+    input_tokens_details: TokenDetails = Field(TokenDetails(), description="always 0")
+    output_tokens: int = Field(0, description="0: a label is not counted")
+    output_tokens_details: TokenDetails = Field(TokenDetails(), description="always 0")
+    total_tokens: int = Field(0, description="0")
 
 
 class ModelResponse(BaseModel):
     """OpenAI's `response`."""
 
-    id: str
-    object: Literal["response"] = "response"
+    id: str = Field(description="of this answer, which is kept nowhere")
+    object: Object[Literal["response"]] = "response"
     created_at: int = Field(description="Unix time, s")
-    status: Literal["completed"] = "completed"
-    model: str
-    output: list[OutputMessage]
-    error: None = None
-    incomplete_details: None = None
-    instructions: str | None = None
-    metadata: dict[str, str] = {}
-    parallel_tool_calls: bool = False
-    temperature: float | None = None
-    tool_choice: str = "none"
-    tools: list[Any] = []
-    top_p: float | None = None
-    usage: ResponseUsage = ResponseUsage()
+    status: Literal["completed"] = Field("completed", description="always the same")
+    model: str = Field(description="that was asked")
+    output: list[OutputMessage] = Field(description="one message")
+    error: None = Field(None, description="always null")
+    incomplete_details: None = Field(None, description="always null")
+    instructions: str | None = Field(None, description="as they were sent")
+    metadata: dict[str, str] = Field({}, description="as it was sent")
+    parallel_tool_calls: bool = Field(False, description="always false")
+    temperature: float | None = Field(None, description="as it was sent")
+    tool_choice: str = Field("none", description="always the same")
+    tools: list[Any] = Field([], description="always empty")
+    top_p: float | None = Field(None, description="as it was sent")
+    usage: ResponseUsage = Field(ResponseUsage(), description="always 0")

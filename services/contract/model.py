@@ -7,40 +7,41 @@ from pydantic import BaseModel, Field
 from services.contract.evaluation import Evaluation
 from services.contract.progress import CheckpointMetrics
 from services.contract.recipe import Export, Precision, ResolvedRecipe
+from services.contract.units import Object
 
 
 class ImageCounts(BaseModel):
-    train: int
-    val: int
-    test: int
+    train: int = Field(description="images that were trained on")
+    val: int = Field(description="that validated")
+    test: int = Field(description="that were held out for the evaluation")
 
 
 class ComputeDevice(BaseModel):
-    name: str
-    model: str
-    processor: str
+    name: str = Field(description="as torch names it")
+    model: str = Field(description="of a GPU, as its driver names it")
+    processor: str = Field(description="of the worker's machine")
 
 
 class HeadCompute(BaseModel):
     """How the head was trained: the same for every attempt, never chosen by a timing."""
 
-    device: str = "cpu"
-    path: str = "numpy"
-    threads: int = 1
+    device: str = Field("cpu", description="on which the head was trained")
+    path: str = Field("numpy", description="which of our implementations")
+    threads: int = Field(1, description="of the processor")
 
 
 class Receipt(ResolvedRecipe):
     """Everything to replay the job. `hyperparameters` are those of the trial that became the model."""
 
-    images: ImageCounts
-    data_sha256: str
-    weights: str
-    weights_sha256: str
-    preprocess: str
-    precision: Precision
-    device: ComputeDevice
-    head: HeadCompute = HeadCompute()
-    versions: dict[str, str]
+    images: ImageCounts = Field(description="by what they were for")
+    data_sha256: str = Field(description="of the images by split, label and content, in their order")
+    weights: str = Field(description='of the backbone: "default", "random:N" or "file"')
+    weights_sha256: str = Field(description="of the backbone's tensors")
+    preprocess: str = Field(description="how pixels were made, with the version of its rules")
+    precision: Precision = Field(description="of the backbone")
+    device: ComputeDevice = Field(description="on which the features were computed")
+    head: HeadCompute = Field(HeadCompute(), description="how the head was trained")
+    versions: dict[str, str] = Field(description="of Headway and of what it computes with")
 
 
 class Result(BaseModel):
@@ -71,8 +72,8 @@ PREPROCESSING: Final = Preprocessing()
 class Model(BaseModel):
     """OpenAI's `model`, and what we add: one that a job left, or one of its checkpoints."""
 
-    id: str
-    object: Literal["model"] = "model"
+    id: str = Field(description="as a request names it")
+    object: Object[Literal["model"]] = "model"
     created: int = Field(description="Unix time, s")
     owned_by: str = Field(description="the tenant")
     expires_at: int | None = Field(
@@ -81,12 +82,12 @@ class Model(BaseModel):
     base_model: str = Field("resnet18", description="the frozen backbone")
     weights: str = Field(description='the backbone\'s: "default" (ImageNet) or "random:N"')
     weights_sha256: str | None = Field(description="of the backbone's tensors; null of a checkpoint")
-    preprocessing: Preprocessing = PREPROCESSING
+    preprocessing: Preprocessing = Field(PREPROCESSING, description="of a picture, before the backbone")
     job: str = Field(description="the id of the job that made it")
-    training_file: str
-    validation_file: str | None
+    training_file: str = Field(description="a file's id")
+    validation_file: str | None = Field(description="a file's id, where one was given")
     checkpoint: str | None = Field(description="the checkpoint's id, where it is one")
-    num_labels: int
+    num_labels: int = Field(description="outputs of the head")
     labels: list[str] | None = Field(description="by the outputs of the head; null in lists")
     metrics: CheckpointMetrics | None = Field(description="of its last epoch")
     evaluation: Evaluation | None = Field(description="on held-out images, with up to a hundred labels' scores")
@@ -97,6 +98,6 @@ class Model(BaseModel):
 
 
 class ModelDeleted(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    deleted: bool = True
+    id: str = Field(description="of the model that went")
+    object: Object[Literal["model"]] = "model"
+    deleted: bool = Field(True, description="always true")

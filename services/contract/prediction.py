@@ -5,6 +5,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from services.contract.recipe import Strict
+from services.contract.units import Object
 from services.contract.weights import JobWeights
 
 IMAGES: Final = 64  # in a request
@@ -13,27 +14,27 @@ BODY_BYTES: Final = 64 * 1024**2  # of all, as they are sent
 
 
 class LabelProbability(BaseModel):
-    label: str
+    label: str = Field(description="as it was trained")
     probability: float = Field(description="0 to 1, calibrated by the model's temperature where it has one")
 
 
 class ImageError(BaseModel):
     """Why one image has no answer; the others have theirs."""
 
-    code: Literal["image_unreadable"] = "image_unreadable"
-    message: str
+    code: Literal["image_unreadable"] = Field("image_unreadable", description="what kind of trouble")
+    message: str = Field(description="what is wrong with the image")
 
 
 class ImagePrediction(BaseModel):
     index: int = Field(description="its place in the request, from 0")
     filename: str | None = Field(None, description="as it was sent in a form")
     labels: list[LabelProbability] = Field([], description="the likeliest first, top_k of them")
-    error: ImageError | None = None
+    error: ImageError | None = Field(None, description="where it cannot be read; else null")
 
 
 class Predictions(BaseModel):
-    object: Literal["list"] = "list"
-    model: str
+    object: Object[Literal["list"]] = "list"
+    model: str = Field(description="that was asked")
     created: int = Field(description="Unix time, s")
     data: list[ImagePrediction] = Field(description="one for each image, in their order")
 

@@ -212,10 +212,10 @@ class Recipe(Strict):
 class ResolvedRecipe(Recipe):
     """All that decides what a job trains, once its data is known."""
 
-    num_labels: int
-    split: float
-    seed: int
-    hyperparameters: Hyperparameters
+    num_labels: int = Field(description="outputs of the head")
+    split: float = Field(description="share held out for validation, 0 to 1")
+    seed: int = Field(description="of the first head, of the hold-out and of each epoch's order")
+    hyperparameters: Hyperparameters = Field(description="of its one trial, or of the one that became the model")
 
     @property
     def trials(self) -> list[Hyperparameters]:

@@ -104,6 +104,12 @@ class Timing(Durations):
 
     prediction: float = 30.0  # until it is given up: on weights that are still being read from a cold disk
 
+    # a predictor
+    batch_window: float = 0.005  # a batch waits for images that are just being decoded
+    weights_again: float = (
+        60.0  # until weights that could not be had are tried again: a download may hang for half of it
+    )
+
     # the command
     client_request: float = 30.0
     client_patience: float = 60.0  # the service may be away before a stream is given up

@@ -120,6 +120,7 @@ def test_probabilities_are_by_the_models_temperature(
     assert found == pytest.approx(expected(model, content, 2.5), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_many_models_are_asked_at_once_and_each_answers_for_itself(
     api: httpx.Client, config: Settings, predictor: subprocess.Popen[bytes]
 ) -> None:

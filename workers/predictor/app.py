@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from services.contract.errors import WeightsUnavailable
 from services.contract.prediction import HeadSource, PredictorAnswer, PredictorOrder, PredictorRefusal, SeenImage
+from services.contract.timing import Timing
 from services.contract.weights import AnyWeights, NamedWeights
 from workers.predictor.backbones import Backbones, LoadedBackbone
 from workers.predictor.batches import Batches, Full
@@ -24,7 +25,7 @@ from workers.vision.arrays import Floats
 from workers.vision.decoder import Unreadable
 from workers.vision.heads import Head, HeadUnreadable
 
-MOST = 256  # images in here at a time: some seconds of two cores
+MOST = 256  # images in here at a time: two cores take some 3 s for them
 
 
 class Refused(Exception):
@@ -38,8 +39,9 @@ class Refused(Exception):
 class Predictor:
     """Raises DeviceUnavailable. `source` says where weights come from on this machine."""
 
-    def __init__(self, device: str, files: Path, source: Callable[[NamedWeights], AnyWeights]) -> None:
-        self._backbones, self._heads, self._batches = Backbones(device), Heads(files), Batches(MOST)
+    def __init__(self, device: str, files: Path, source: Callable[[NamedWeights], AnyWeights], timing: Timing) -> None:
+        self._backbones, self._heads = Backbones(device, timing), Heads(files)
+        self._batches = Batches(MOST, timing.batch_window)
         self._source = source
 
     async def warm_up(self, weights: NamedWeights) -> None:

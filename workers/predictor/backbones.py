@@ -1,6 +1,7 @@
 """Backbones by their weights: two of them, the least recently asked out first; always fp32."""
 
 import gc
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 import torch
 
 from services.contract.errors import WeightsUnavailable
+from services.contract.timing import Timing
 from services.contract.weights import AnyWeights
 from workers.vision.backbone import Extractor, load, weights_sha256
 from workers.vision.device import open_device
 from workers.vision.images import SIDE
 
 MOST = 2
-AGAIN = 60.0  # s until weights that could not be had are tried again: a download may hang for half of that
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class LoadedBackbone:
 class Backbones:
     """Raises DeviceUnavailable."""
 
-    def __init__(self, device: str) -> None:
-        self._device = open_device(device)
+    def __init__(self, device: str, timing: Timing) -> None:
+        self._device, self._timing = open_device(device), timing
         self._kept: OrderedDict[str, LoadedBackbone] = OrderedDict()
         self._failed: dict[str, tuple[float, WeightsUnavailable]] = {}
         self._turn = threading.Lock()
@@ -46,12 +47,12 @@ class Backbones:
             return found
 
     def _loaded(self, name: str, weights: AnyWeights) -> LoadedBackbone:
-        failed_at, why = self._failed.pop(name, (-AGAIN, None))
-        if why is not None and time.monotonic() - failed_at < AGAIN:
+        failed_at, why = self._failed.pop(name, (-math.inf, None))
+        if why is not None and time.monotonic() - failed_at < self._timing.weights_again:
             self._failed[name] = failed_at, why
             raise why
         try:
-            network = load(weights)
+            network = load(weights, self._timing.trainer)
         except WeightsUnavailable as error:
             self._failed[name] = time.monotonic(), error
             raise

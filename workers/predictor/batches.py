@@ -14,7 +14,6 @@ from workers.vision.images import read
 from workers.vision.pipeline import decoding_threads
 
 BATCH = 32
-WINDOW = 0.005  # s that a batch waits for images that are just being decoded
 
 
 class Full(Exception):
@@ -33,8 +32,8 @@ class Waiting:
 class Batches:
     """Threads decode, one thread runs the backbone. At most `most` images are in here at a time."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._inside, self._decoding = most, 0, 0
+    def __init__(self, most: int, window: float) -> None:
+        self._most, self._window, self._inside, self._decoding = most, window, 0, 0
         self._turn = threading.Lock()
         self._decoders = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=_on_one_thread)
         self._ready: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
@@ -90,7 +89,7 @@ class Batches:
 
     def _batch(self, first: Waiting) -> tuple[list[Waiting], Waiting | None]:
         """What goes together with `first`, and what came behind it for another backbone."""
-        batch, until = [first], time.monotonic() + WINDOW
+        batch, until = [first], time.monotonic() + self._window
         while len(batch) < BATCH:
             wait = max(0.0, until - time.monotonic()) if self._decoding else 0.0
             try:

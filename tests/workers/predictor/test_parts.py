@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from services.contract.errors import WeightsUnavailable
 from services.contract.prediction import HeadSource
 from services.contract.recipe import Hyperparameters
+from services.contract.timing import Timing
 from services.contract.weights import RandomWeights, WeightsFile
 from tests.drawing import png, shape
 from workers.predictor import backbones, heads
@@ -50,7 +51,7 @@ def recorded() -> tuple[Recorder, LoadedBackbone]:
 
 @pytest.fixture
 def queue() -> Iterator[Batches]:
-    made = Batches(most=64)
+    made = Batches(most=64, window=0.005)
     yield made
     made.close()
 
@@ -179,7 +180,7 @@ def test_two_backbones_are_kept_and_one_that_cannot_be_had_is_not_asked_for_agai
 ) -> None:
     loaded: list[str] = []
 
-    def load(weights: object) -> object:
+    def load(weights: object, timing: object) -> object:
         loaded.append(str(weights))
         if isinstance(weights, WeightsFile):
             raise WeightsUnavailable("no such file")
@@ -187,7 +188,7 @@ def test_two_backbones_are_kept_and_one_that_cannot_be_had_is_not_asked_for_agai
 
     real = load_backbone
     monkeypatch.setattr(backbones, "load", load)
-    kept = Backbones("cpu")
+    kept = Backbones("cpu", Timing())
     one = kept.get(RandomWeights(0))
     assert kept.get(RandomWeights(0)) is one
     kept.get(RandomWeights(1))
