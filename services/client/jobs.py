@@ -108,7 +108,9 @@ def delete(
 def download(
     job: Job,
     out: Annotated[Path, typer.Option(help="save it here")] = Path("model.pt"),
-    format: Annotated[Literal["pt", "safetensors"], typer.Option(help="the whole model, or its head")] = "pt",
+    format: Annotated[
+        Literal["pt", "safetensors", "onnx", "zip"], typer.Option(help="the whole model, or its head")
+    ] = "pt",
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:

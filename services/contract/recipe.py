@@ -19,7 +19,7 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Schedule = Literal["constant", "cosine"]
 FeatureScaling = Literal["none", "standard"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Export = Literal["pt", "safetensors"]
+Export = Literal["pt", "safetensors", "onnx", "zip"]
 Auto = Literal["auto"]
 
 BASE_LEARNING_RATE = 1e-2  # what OpenAI's `learning_rate_multiplier` multiplies
@@ -178,7 +178,11 @@ class Recipe(Strict):
     sweep: Sweep | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: CheckpointPlan = CheckpointPlan()
-    export: Annotated[list[Export], Field(max_length=8)] = ["pt"]
+    export: Annotated[list[Export], Field(max_length=8)] = Field(
+        ["pt"],
+        description="the model's forms, beside its head's safetensors: a state dict for torchvision (pt), a graph "
+        "from pixels to probabilities (onnx), that graph with its labels, a card and a script (zip)",
+    )
 
 
 class ResolvedRecipe(Recipe):

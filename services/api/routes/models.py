@@ -20,7 +20,11 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Door)
 async def content(
     model_id: str, tenant: Tenant, store: TheStore, format: Annotated[Export, Query()] = "pt"
 ) -> Response:
-    """`pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head."""
+    """A model, in one of the forms that its job exported.
+
+    `pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head; `onnx`: a graph from
+    an image's pixels to probabilities; `zip`: that graph with its labels, a card and a script.
+    """
     record = await store.jobs.owned_by(tenant, job_of_model(model_id))
     result = record.result if record else None
     if record is None or result is None or result.model != model_id:
