@@ -25,6 +25,7 @@ from services.store.store import open_store
 from tests.conftest import profile, result, spec
 from tests.waiting import wait_until
 from workers.trainer.export import export, whole
+from workers.trainer.trained import Trained
 from workers.vision.backbone import load, weights_sha256
 from workers.vision.heads import Head
 
@@ -42,12 +43,17 @@ class MadeModel:
     def network(self) -> nn.Module:
         """The exported model, as torchvision loads it."""
         network: nn.Module = resnet18(num_classes=len(self.labels))
-        network.load_state_dict(whole(self.head.layer(), BACKBONE))
+        network.load_state_dict(whole(trained_of(self.head, self.labels)))
         network.eval()
         return network
 
 
 BACKBONE = load(RandomWeights(0))
+RECEIPT = result().receipt.model_copy(update={"weights_sha256": weights_sha256(BACKBONE), "export": []})
+
+
+def trained_of(head: Head, labels: list[str]) -> Trained:
+    return Trained(BACKBONE, head.layer(), labels, RECEIPT, None)
 
 
 def made_model(
@@ -70,11 +76,10 @@ async def _finished(settings: Settings, labels: list[str], head: Head, more: dic
         place = places.model("local", job, claim.fence)
         out = settings.files_dir / place
         out.mkdir(parents=True)
-        files = export(head.layer(), BACKBONE, labels, [], out)
+        files = export(trained_of(head, labels), out)
         store.blobs.put(places.labels(place), json.dumps(labels).encode())
-        receipt = result().receipt.model_copy(update={"weights_sha256": weights_sha256(BACKBONE)})
         exports = {format: places.export(place, name) for format, name in files.items()}
-        left = Result(model=model_id(job, None), place=place, exports=exports, receipt=receipt, **more)
+        left = Result(model=model_id(job, None), place=place, exports=exports, receipt=RECEIPT, **more)
         await store.leases.finish(claim, left, "done", {})
     return MadeModel(left.model, job, labels, head)
 

@@ -27,7 +27,7 @@ ALLOWED = {
     "services.contract": {"pydantic", "pydantic_core"},
     "services.datasets": {"services.contract", "chardet"},
     "workers.vision": VISION,
-    "workers.trainer": VISION | {"workers.vision", "services"},
+    "workers.trainer": VISION | {"workers.vision", "services", "onnx"},
     "workers.predictor": VISION
     | {"workers.vision", "services.settings", "services.process.tether", "starlette", "uvicorn"},
 }
@@ -102,6 +102,7 @@ def test_an_import_that_is_not_on_the_list_is_seen() -> None:
         ("services.api.main, services.reaper, services.client.main", {"torch", "torchvision", "numpy"}),
         ("workers.main", {"torch", "torchvision", "numpy"}),
         ("workers.trainer.__main__", {"torch", "torchvision", "numpy", "pydantic"}),
+        pytest.param("workers.trainer.process", {"onnx"}, marks=pytest.mark.slow),
     ],
 )
 def test_what_must_start_fast_starts_without(modules: str, strangers: set[str]) -> None:

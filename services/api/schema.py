@@ -43,7 +43,7 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas |= {**problem.pop("$defs"), "Problem": problem}
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
-    titles = {error.status: error.title for error in _all_errors(HeadwayError)}
+    titles = {error.status: error.title for error in reversed(_all_errors(HeadwayError))}  # the first of each
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             _complete(path, method, operation, titles)

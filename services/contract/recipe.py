@@ -24,7 +24,7 @@ FeatureScaling = Annotated[
     ),
 ]
 Precision = Literal["fp32", "bf16", "fp16"]
-Export = Literal["pt", "safetensors"]
+Export = Literal["pt", "safetensors", "onnx", "zip"]
 Auto = Literal["auto"]
 T = TypeVar("T")
 
@@ -205,7 +205,8 @@ class Recipe(Strict):
     export: list[Export] = Field(
         ["pt"],
         max_length=8,
-        description='"pt": the whole network as a state dict; "safetensors": its head, which is always made',
+        description="the model's forms, beside its head's safetensors: a state dict for torchvision (pt), a graph "
+        "from pixels to probabilities (onnx), that graph with its labels, a card and a script (zip)",
     )
 
 

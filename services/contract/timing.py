@@ -106,9 +106,7 @@ class Timing(Durations):
 
     # a predictor
     batch_window: float = 0.005  # a batch waits for images that are just being decoded
-    weights_again: float = (
-        60.0  # until weights that could not be had are tried again: a download may hang for half of it
-    )
+    weights_again: float = 60.0  # until weights that could not be had are tried again
 
     # the command
     client_request: float = 30.0

@@ -26,6 +26,7 @@ from workers.trainer.report import Report
 from workers.trainer.state import Position, TrainingState
 from workers.trainer.table import Table
 from workers.trainer.train import Training
+from workers.trainer.trained import Trained
 from workers.vision import dataset
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset
@@ -61,8 +62,9 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
         report.say(doubt)
 
     report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
-    files = export(folded, backbone.network, spec.labels, spec.export, Path(spec.out))
     made = receipt(spec, data, backbone, spec.trials[leader])
+    trained = Trained(backbone.network, folded, _outputs(spec), made, evaluation, temperature)
+    files = export(trained, Path(spec.out))
     report.say(DoneLine(exports=files, receipt=made, temperature=temperature))
 
 
@@ -72,6 +74,11 @@ def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
     train, val = len(data.train), len(data.val)
     now, later = due(spec, train, at)
     return [*now, *range(train, train + val), *later, *range(train + val, len(data.all))]
+
+
+def _outputs(spec: TrainerSpec) -> list[str]:
+    """A name for each of the head's outputs, of which there may be more than labels."""
+    return [*spec.labels, *(f"unused {i}" for i in range(len(spec.labels), spec.num_labels))]
 
 
 def _held_out(val: Table, test: Table) -> tuple[Table, Split]:
@@ -101,7 +108,7 @@ def _evaluation(spec: TrainerSpec, training: Training, held_out: Table, split: S
     """Of every trial, in full of the best one."""
     state = training.state
     table = Table(state.scaler(held_out.features), held_out.labels, held_out.readable)
-    labels = [*spec.labels, *(f"unused {i}" for i in range(len(spec.labels), spec.num_labels))]
+    labels = _outputs(spec)
     trials = training.standings()
     for trial in trials:
         if trial.status != "diverged":

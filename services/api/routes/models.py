@@ -54,7 +54,11 @@ async def manifest(model: OwnModel) -> Receipt:
 
 @router.get("/{model_id}/content", response_class=FileResponse)
 async def content(model: OwnModel, store: TheStore, format: Annotated[Export, Query()] = "pt") -> Response:
-    """`pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head."""
+    """A model, in one of the forms that its job exported.
+
+    `pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head; `onnx`: a graph from
+    an image's pixels to probabilities; `zip`: that graph with its labels, a card and a script.
+    """
     exports = _left_by_its_job(model).result.exports
     place = exports.get(format)
     if place is None:
