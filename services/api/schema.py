@@ -11,6 +11,7 @@ from services.contract.errors import HeadwayError
 REF: Final = "#/components/schemas/"
 BINARY: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 TEXTS: Final = {"text/csv": {"schema": {"type": "string"}}, "text/event-stream": {"schema": {"type": "string"}}}
+ASKING: Final = frozenset({"/v1/predictions", "/v1/chat/completions", "/v1/responses"})  # which name a model
 IDEMPOTENCY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -76,7 +77,7 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> set[int]:
     found = {401, 403, 503}
     if operation.get("parameters") or "requestBody" in operation:
         found |= {422}
-    if "{" in path:
+    if "{" in path or path in ASKING:
         found |= {404}
     if "requestBody" in operation:
         found |= {400, 408, 409, 413, 429, 507}
