@@ -10,6 +10,7 @@ import torch
 
 from workers.predictor.backbones import LoadedBackbone
 from workers.vision.arrays import Floats
+from workers.vision.device import take_cores
 from workers.vision.images import read
 from workers.vision.pipeline import decoding_threads
 
@@ -35,10 +36,14 @@ class Batches:
     def __init__(self, most: int, window: float) -> None:
         self._most, self._window, self._inside, self._decoding = most, window, 0, 0
         self._turn = threading.Lock()
-        self._decoders = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=_on_one_thread)
+        self._decoders = ThreadPoolExecutor(
+            decoding_threads(), thread_name_prefix="decode", initializer=take_cores, initargs=(1,)
+        )
         self._ready: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._runner = threading.Thread(target=self._run, name="backbone", daemon=True)
+        cores, started = torch.get_num_threads(), threading.Event()
+        self._runner = threading.Thread(target=self._run, args=(cores, started), name="backbone", daemon=True)
         self._runner.start()
+        started.wait()  # before a decoder takes its one core
 
     def submit(self, images: list[bytes], backbone: LoadedBackbone) -> list["Future[Floats]"]:
         """The features, (512,) float32 each. Raises Full; a future has Unreadable where an image cannot be read."""
@@ -65,16 +70,20 @@ class Batches:
             self._inside -= 1
 
     def _decode(self, image: bytes, backbone: LoadedBackbone, future: "Future[Floats]") -> None:
+        pixels = None
         try:
             if future.set_running_or_notify_cancel():
-                self._ready.put(Waiting(read(image, exact=True)[0], backbone, future))
+                pixels = read(image, exact=True)[0]
         except BaseException as error:
             future.set_exception(error)
-        finally:
-            with self._turn:
-                self._decoding -= 1
+        with self._turn:  # before it is handed on: whoever takes it waits for those that are still being decoded
+            self._decoding -= 1
+        if pixels is not None:
+            self._ready.put(Waiting(pixels, backbone, future))
 
-    def _run(self) -> None:
+    def _run(self, cores: int, started: threading.Event) -> None:
+        take_cores(cores)
+        started.set()
         held: Waiting | None = None
         while first := held or self._ready.get():
             batch, held = self._batch(first)
@@ -103,7 +112,3 @@ class Batches:
                 return batch, more
             batch.append(more)
         return batch, None
-
-
-def _on_one_thread() -> None:
-    torch.set_num_threads(1)

@@ -27,6 +27,12 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+def take_cores(count: int) -> None:
+    """For this thread's work alone. Until a thread has asked, torch gives it what any other set last."""
+    torch.set_num_threads(count)
+    torch.get_num_threads()
+
+
 def native(device: torch.device) -> list[Precision]:
     """Precisions below fp32 that this device computes faster, best first."""
     if device.type == "mps":

@@ -76,6 +76,18 @@ def test_what_waits_goes_together_and_each_gets_its_own_row(queue: Batches) -> N
     assert max(recorder.batches) <= BATCH
 
 
+def test_the_backbone_has_all_cores_whatever_the_decoders_took(queue: Batches) -> None:
+    seen: list[int] = []
+
+    def note(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return torch.zeros(len(pixels), 512)
+
+    for picture in PICTURES[:4]:
+        rows(queue.submit([picture], LoadedBackbone(note, "sha")))  # type: ignore[arg-type]
+    assert set(seen) == {torch.get_num_threads()}
+
+
 def test_images_for_two_backbones_never_share_a_batch(queue: Batches) -> None:
     (one, first), (other, second) = recorded(), recorded()
     one.free.clear()
