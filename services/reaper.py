@@ -126,7 +126,9 @@ class Reaper:
 
     async def _put_away(self, id: str) -> None:
         record = await self._store.jobs.get(id)
-        if record is not None:
+        if record is None:
+            await self._store.history.pass_over(id)
+        else:
             await self._store.history.put_away(record)
 
     async def _forget(self, id: str) -> None:

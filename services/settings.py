@@ -19,7 +19,7 @@ from services.contract.addresses import (
     checked_folder_url,
     checked_key,
     checked_origin,
-    checked_predictor_url,
+    checked_predictor_urls,
     checked_redis_url,
     checked_service_url,
     checked_url_path,
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     root_path: str = Field("", description="the path under which a proxy serves it, as /headway")
     max_upload_bytes: int = Field(8 * 1024**3, gt=0, description="of one upload; more is cut off with 413")
 
-    predictor_url: str = Field(
+    predictor_url: Annotated[str, AfterValidator(checked_predictor_urls)] = Field(
         "http://127.0.0.1:8001",
         description="of the predictors that the API asks, with commas between; `unix:///path` for a socket",
     )
@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     @property
     def predictors(self) -> list[str]:
         """Their addresses."""
-        return [checked_predictor_url(url) for url in _listed(self.predictor_url)]
+        return _listed(self.predictor_url)
 
     @property
     def files_dir(self) -> Path:

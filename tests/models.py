@@ -1,6 +1,7 @@
 """Models that no training made: a record and files as a worker leaves them, round a head that the test knows."""
 
 import asyncio
+import hashlib
 import json
 import socket
 import subprocess
@@ -13,21 +14,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torchvision.models import resnet18
 
 from services.contract.ids import model_id, new_id
+from services.contract.lines import CheckpointLine
 from services.contract.model import Result
+from services.contract.progress import CheckpointMetrics
+from services.contract.recipe import Hyperparameters
 from services.contract.weights import RandomWeights
 from services.settings import Settings
 from services.store import places
 from services.store.store import open_store
 from tests.conftest import profile, result, spec
 from tests.waiting import wait_until
+from workers.trainer import checkpoint
 from workers.trainer.export import export, whole
+from workers.trainer.head import Scaler
+from workers.trainer.head import fresh as first_head
+from workers.trainer.state import fresh
 from workers.trainer.trained import Trained
 from workers.vision.backbone import load, weights_sha256
-from workers.vision.heads import Head
+from workers.vision.heads import Head, read_head
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,26 @@ async def _finished(settings: Settings, labels: list[str], head: Head, more: dic
         left = Result(model=model_id(job, None), place=place, exports=exports, receipt=RECEIPT, **more)
         await store.leases.finish(claim, left, "done", {})
     return MadeModel(left.model, job, labels, head)
+
+
+async def checkpointed(settings: Settings, file: str, labels: list[str]) -> tuple[str, Head]:
+    """A job that runs, with a checkpoint at step 7, and the head that it holds."""
+    rng = np.random.default_rng(3)
+    head = first_head(3, len(labels))
+    scaler = Scaler.of(torch.from_numpy(rng.normal(0.5, 1, (600, 512)).astype(np.float32)))
+    state = fresh(head, [Hyperparameters()], scaler)
+    content = checkpoint.packed(state)
+    async with open_store(settings) as store:
+        job = new_id("ftjob")
+        await store.jobs.create(job, "local", spec(num_labels=len(labels), training_file=file))
+        claim = await store.leases.claim(job, profile())
+        assert claim is not None
+        metrics = CheckpointMetrics(step=7, epoch=1)
+        sha256 = hashlib.sha256(content).hexdigest()
+        await store.checkpoints.put(
+            claim, CheckpointLine(number=0, path="", sha256=sha256, metrics=metrics), content, 0
+        )
+    return job, read_head(content)
 
 
 @contextmanager

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.api.images import refusal_of
 from services.api.named import NamedModel, named_model
-from services.api.predictors import Predictors
-from services.contract.errors import NotFound
-from services.contract.prediction import HeadSource, PredictorOrder
+from services.api.predictors import HeadUnknown, Predictors
+from services.contract.errors import NotFound, TooLarge
+from services.contract.prediction import CHECKPOINT_BYTES, HeadSource, PredictorOrder, SeenImage
 from services.store.store import Store
 
 
@@ -46,30 +47,58 @@ async def seen(
     labels = await model.labels(store)
     if labels is None:
         raise _gone(model, "labels")
-    head, content = await _head(model, store)
-    blobs = [*([content] if content is not None else []), *images]
-    order = PredictorOrder(head=head, top_k=top_k, sizes=list(map(len, blobs)))
     names = [*labels, *(f"unused {i}" for i in range(len(labels), model.job.spec.num_labels))]
-    return [
-        Seen([Guess(names[i], at) for i, at in zip(one.outputs, one.log_probabilities, strict=True)], one.error)
-        for one in await predictors.ask(order, blobs)
-    ]
+    refusals = [refusal_of(image) for image in images]
+    asked = [image for image, why in zip(images, refusals, strict=True) if why is None]
+    answers = iter(await _ask(await _head(model, store), model, asked, top_k, store, predictors))
+    return [Seen([], why) if why is not None else _seen(next(answers), names) for why in refusals]
 
 
-async def _head(model: NamedModel, store: Store) -> tuple[HeadSource, bytes | None]:
-    """A model's by its place; a checkpoint's with its bytes, which a trainer in its place may soon replace."""
+def _seen(one: SeenImage, names: Sequence[str]) -> Seen:
+    guesses = [Guess(names[i], at) for i, at in zip(one.outputs, one.log_probabilities, strict=True)]
+    return Seen(guesses, one.error)
+
+
+async def _ask(
+    head: HeadSource,
+    model: NamedModel,
+    images: Sequence[bytes],
+    top_k: int,
+    store: Store,
+    predictors: Predictors,
+) -> list[SeenImage]:
+    """A checkpoint goes along only where the predictor does not have its head yet."""
+    order = PredictorOrder(head=head, top_k=top_k, sizes=list(map(len, images)))
+    try:
+        return await predictors.ask(order, images)
+    except HeadUnknown:
+        content = await _bytes_of_checkpoint(model, store)
+    order = PredictorOrder(head=head, head_bytes=len(content), top_k=top_k, sizes=order.sizes)
+    return await predictors.ask(order, [content, *images])
+
+
+async def _head(model: NamedModel, store: Store) -> HeadSource:
+    """A model's has a place; a checkpoint's has none, as a better one may take it."""
     weights = model.job.spec.weights
+    left = model.record or await store.models.of_job(model.job.tenant, model.job.id)
+    sha256 = left.result.receipt.weights_sha256 if left else None
     if model.record is not None:
         result = model.record.result
-        place = result.exports["safetensors"]
-        sha256, temperature = result.receipt.weights_sha256, result.temperature
-        source = HeadSource(key=place, place=place, weights=weights, weights_sha256=sha256, temperature=temperature)
-        return source, None
+        place, temperature = result.exports["safetensors"], result.temperature
+        return HeadSource(key=place, place=place, weights=weights, weights_sha256=sha256, temperature=temperature)
     assert model.checkpoint is not None
+    return HeadSource(key=model.checkpoint.sha256, place=None, weights=weights, weights_sha256=sha256)
+
+
+async def _bytes_of_checkpoint(model: NamedModel, store: Store) -> bytes:
+    """Raises NotFound, TooLarge."""
+    assert model.checkpoint is not None
+    if model.checkpoint.bytes > CHECKPOINT_BYTES:
+        raise TooLarge(f"The checkpoint has {model.checkpoint.bytes} bytes: over {CHECKPOINT_BYTES} none is asked.")
     found = await store.checkpoints.get(model.job.id, model.checkpoint.number)
     if found is None:
         raise _gone(model, "bytes")
-    return HeadSource(key=model.checkpoint.sha256, place=None, weights=weights), found[1]
+    return found[1]
 
 
 def _gone(model: NamedModel, what: str) -> NotFound:

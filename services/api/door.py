@@ -21,7 +21,7 @@ from services.keysfile import Right
 from services.store.store import Store
 
 BODY_CAP = 1024**2  # bytes; ten thousand times a job's
-IMAGES_AT_ONCE = 512 * 1024**2  # bytes of bodies with images that are held at a time
+IMAGES_AT_ONCE = 128 * 1024**2  # bytes of bodies with images that are held at a time: parsed, four times as many
 READING = ("/stream_tokens", "/predictions", "/chat/completions", "/responses")  # which change nothing
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -58,16 +58,19 @@ class ImagesDoor(Door):
 
     async def pass_on(self, request: Request, handle: Handle) -> Response:
         """Raises RateLimited."""
-        state = request.app.state
-        declared = int(request.headers.get("content-length") or BODY_BYTES)
-        if state.image_bytes + declared > IMAGES_AT_ONCE:
-            raise RateLimited("As many images are under way as may be.", retry_after=1)
-        state.image_bytes += declared
+        state, held = request.app.state, 0
+
+        def charge(more: int) -> None:
+            nonlocal held
+            if state.image_bytes + more > IMAGES_AT_ONCE:
+                raise RateLimited("As many images are under way as may be.", retry_after=1)
+            state.image_bytes, held = state.image_bytes + more, held + more
+
         try:
             timing: Timing = state.settings.timing
-            return await handle(BoundedRequest(request.scope, request.receive, BODY_BYTES, timing.images))
+            return await handle(BoundedRequest(request.scope, request.receive, BODY_BYTES, timing.images, charge))
         finally:
-            state.image_bytes -= declared
+            state.image_bytes -= held
 
 
 class StreamedDoor(Door):
@@ -79,9 +82,17 @@ class StreamedDoor(Door):
 class BoundedRequest(Request):
     """Its body has `cap` bytes at most and comes within `seconds`; as JSON, each name stands in it once."""
 
-    def __init__(self, scope: Scope, receive: Receive, cap: int, seconds: float) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        cap: int,
+        seconds: float,
+        charge: Callable[[int], None] = lambda more: None,
+    ) -> None:
+        """`charge` is told of bytes as they come, and may raise."""
         super().__init__(scope, receive)
-        self._cap, self._seconds = cap, seconds
+        self._cap, self._seconds, self._charge = cap, seconds, charge
 
     async def body(self) -> bytes:
         """Raises TooLarge, RequestTimeout."""
@@ -108,6 +119,7 @@ class BoundedRequest(Request):
             raise _too_large(self._cap)
         body = bytearray()
         async for chunk in self.stream():
+            self._charge(len(chunk))
             body += chunk
             if len(body) > self._cap:
                 raise _too_large(self._cap)

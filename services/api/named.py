@@ -22,7 +22,10 @@ class NamedModel:
 
     @property
     def metrics(self) -> CheckpointMetrics | None:
-        return self.checkpoint.metrics if self.checkpoint else self.job.latest.metrics
+        if self.checkpoint is not None:
+            return self.checkpoint.metrics
+        kept_best = self.job.spec.early_stopping is not None
+        return self.job.latest.best if kept_best else self.job.latest.metrics
 
     async def labels(self, store: Store) -> list[str] | None:
         """All of them, by the outputs of the head."""

@@ -44,11 +44,12 @@ def checked_service_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def checked_predictor_url(url: str) -> str:
-    """Raises ValueError with a sentence."""
-    if not url.startswith(("http://", "https://", "unix:///")):
-        raise ValueError(f"{url!r} is not supported: give http://host:port, or unix:///path of a socket")
-    return url
+def checked_predictor_urls(urls: str) -> str:
+    """Some, with commas between. Raises ValueError with a sentence."""
+    for url in urls.split(","):
+        if url.strip() and not url.strip().startswith(("http://", "https://", "unix:///")):
+            raise ValueError(f"{url!r} is not supported: give http://host:port, or unix:///path of a socket")
+    return urls
 
 
 def checked_folder_url(url: str) -> str:

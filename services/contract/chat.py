@@ -6,7 +6,7 @@ for more than a label is refused by name.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.contract.units import Object
 
@@ -17,6 +17,12 @@ class Passed(BaseModel):
     """Fields that change nothing about a label, and those that ask for what no classifier does, if they are set."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, body: Any) -> Any:
+        """As wrappers of the `openai` package send what nobody set, also what only later versions of it have."""
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
     model: str = Field(description="a model's id, or that of a checkpoint")
     stream: bool | None = Field(None, description="only false: a label comes whole")

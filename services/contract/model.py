@@ -89,7 +89,7 @@ class Model(BaseModel):
     checkpoint: str | None = Field(description="the checkpoint's id, where it is one")
     num_labels: int = Field(description="outputs of the head")
     labels: list[str] | None = Field(description="by the outputs of the head; null in lists")
-    metrics: CheckpointMetrics | None = Field(description="of its last epoch")
+    metrics: CheckpointMetrics | None = Field(description="of its last epoch, or with early_stopping of its best")
     evaluation: Evaluation | None = Field(description="on held-out images, with up to a hundred labels' scores")
     temperature: float = Field(
         description="by which logits are divided, so that probabilities are what they say; 1 if not fitted"

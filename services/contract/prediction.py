@@ -10,6 +10,7 @@ from services.contract.weights import JobWeights
 
 IMAGES: Final = 64  # in a request
 IMAGE_BYTES: Final = 20 * 1024**2  # of one
+CHECKPOINT_BYTES: Final = 32 * 1024**2  # of one that can be asked: some hundred trials of 10 labels
 BODY_BYTES: Final = 64 * 1024**2  # of all, as they are sent
 
 
@@ -44,7 +45,7 @@ class Predictions(BaseModel):
 
 class HeadSource(Strict):
     """A model as a predictor needs it. `key` names these very numbers; their safetensors lie at `place` in the store
-    of bytes, or come with the order."""
+    of bytes, or are sent along once."""
 
     key: str
     place: str | None
@@ -54,9 +55,10 @@ class HeadSource(Strict):
 
 
 class PredictorOrder(Strict):
-    """A line of JSON; behind it come `sizes` bytes of the head, where it has no place, and of each image."""
+    """A line of JSON; behind it come `head_bytes` of the head, where it is sent along, and `sizes` of each image."""
 
     head: HeadSource
+    head_bytes: int = 0
     top_k: int
     sizes: list[int]
 
@@ -74,7 +76,8 @@ class PredictorAnswer(BaseModel):
 
 
 class PredictorRefusal(BaseModel):
-    """With 429 where too many images wait, 503 where the backbone cannot be had, 400 for a head that is none."""
+    """With 428 where the head must be sent along, 429 where too many images wait, 503 where the backbone cannot be had,
+    400 for a head that is none."""
 
     code: str
     message: str

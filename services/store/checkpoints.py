@@ -92,13 +92,16 @@ class Checkpoints:
 
     async def get(self, job: str, number: int) -> tuple[CheckpointRecord, bytes] | None:
         """What is known and the bytes; None where it is not there, or is not what its hash says."""
-        known = next((known for known in await self.all(job) if known.number == number), None)
-        if known is None:
-            return None
-        content = await self._content(job, known)
-        if content is None or hashlib.sha256(content).hexdigest() != known.sha256:
+        known, content = await self._read(job, number)
+        if content is None:
+            known, content = await self._read(job, number)  # it was put away in between
+        if known is None or content is None or hashlib.sha256(content).hexdigest() != known.sha256:
             return None
         return known, content
+
+    async def _read(self, job: str, number: int) -> tuple[CheckpointRecord | None, bytes | None]:
+        known = next((known for known in await self.all(job) if known.number == number), None)
+        return known, await self._content(job, known) if known else None
 
     async def newest(self, job: str) -> tuple[CheckpointRecord, bytes] | None:
         """The last one that is whole: where a damaged one lies, the one before it."""

@@ -11,7 +11,7 @@ from services.store.events import Events
 from services.store.record import JobRecord
 from services.store.scripts import Answer, Scripts
 
-AT_ONCE = 100  # jobs in a pass
+AT_ONCE = 20  # jobs in a pass, which may take no longer than the reaper's turn
 PAGE = 1000  # entries of a stream that are read at once
 
 
@@ -29,6 +29,10 @@ class History:
         """Jobs that ended before so many Unix seconds, and whose history Redis still holds."""
         found = await self.redis.zrangebyscore(keys.ENDED, "-inf", f"({before}", 0, AT_ONCE)
         return [id.decode() for id in found]
+
+    async def pass_over(self, job: str) -> None:
+        """One of which there is no record any more."""
+        await self.redis.zrem(keys.ENDED, job)
 
     async def put_away(self, record: JobRecord) -> None:
         """May be repeated. Raises OSError, RedisError."""

@@ -58,7 +58,9 @@ class Models:
     async def forget(self, record: ModelRecord) -> None:
         """The model with its files. Its job stays."""
         await asyncio.to_thread(self.blobs.delete_folder, places.models(record.tenant, record.job))
-        await self.scripts("delete_model", [keys.model(record.job), keys.models_of(record.tenant)], [record.job])
+        await self.scripts(
+            "delete_model", [keys.model(record.job), keys.models_of(record.tenant), keys.job(record.job)], [record.job]
+        )
 
 
 def _record(fields: Mapping[str, str]) -> ModelRecord | None:

@@ -77,10 +77,14 @@ class Store:
 
     async def forget(self, record: JobRecord) -> None:
         """Remove an ended job with its models and checkpoints. Its training data stays."""
-        for place in places.of_job(record.tenant, record.id):
-            await asyncio.to_thread(self.blobs.delete_folder, place)
+        await self._delete_folders(record)
         await self.submissions.forget(record.id)
         await self.jobs.forget(record.id, record.tenant)
+        await self._delete_folders(record)  # what was put away meanwhile
+
+    async def _delete_folders(self, record: JobRecord) -> None:
+        for place in places.of_job(record.tenant, record.id):
+            await asyncio.to_thread(self.blobs.delete_folder, place)
 
 
 async def refusal_to_start(settings: Settings) -> str | None:

@@ -1,11 +1,13 @@
 """From a picture to a label: by the plain form and by the stock client, from a predictor that really looks."""
 
+import asyncio
 import base64
 import io
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from PIL import Image, ImageOps
 from torchvision.models import ResNet18_Weights
 
 from services.contract.model import PREPROCESSING
-from services.contract.prediction import BODY_BYTES, IMAGES
+from services.contract.prediction import BODY_BYTES, IMAGE_BYTES, IMAGES
 from services.settings import Settings
 from tests.api.conftest import problem
-from tests.drawing import png, shape
-from tests.models import MadeModel, made_model, running_predictor
+from tests.drawing import png, shape, zipped
+from tests.jobs import Upload
+from tests.models import MadeModel, checkpointed, made_model, running_predictor
 
 LABELS = ["ant", "bee", "cat", "dög"]
 PREDICTIONS = "/v1/predictions"
@@ -181,6 +184,7 @@ def test_top_k_is_no_more_than_there_are_labels(api: httpx.Client, model: MadeMo
         ({"images": ["data:image/png;base64,AAAA", "file:///etc/passwd"]}, 400, "images.1"),
         ({"images": ["data:image/png;base64,&&&"]}, 400, "images.0"),
         ({"images": ["data:image/png;base64,"]}, 400, "images.0"),
+        ({"images": ["data:" + "A" * 200_000]}, 400, "images.0"),  # a pattern would try every split of it
         ({"images": ["data:image/png;base64,AAAA"], "top_k": 0}, 422, "top_k"),
         ({"images": ["data:image/png;base64,AAAA"], "topk": 1}, 422, "topk"),
         ({"images": ["data:image/png;base64,AAAA"], "model": "ft:resnet18::nothing"}, 404, "model"),
@@ -198,6 +202,7 @@ def test_a_wrong_field_is_named(
         ({}, [("image", ("a.png", b"x"))], "model"),
         ({"model": "m"}, [("photo", ("a.png", b"x"))], "photo"),
         ({"model": "m", "top_k": "many"}, [("image", ("a.png", b"x"))], "top_k"),
+        ({"model": "m", "top_k": "000001" + "9" * 5000}, [("image", ("a.png", b"x"))], "top_k"),
         ({"model": "m", "topk": "1"}, [("image", ("a.png", b"x"))], "topk"),
     ],
 )
@@ -207,8 +212,36 @@ def test_a_wrong_field_of_a_form_is_named(
     assert problem(api.post(PREDICTIONS, data=fields, files=files), 422)["error"]["param"] == param
 
 
+def test_an_empty_image_and_one_over_the_cap_are_errors_in_their_places(api: httpx.Client, model: MadeModel) -> None:
+    large = saved(photo()) + bytes(IMAGE_BYTES)
+    files = [("image", ("empty.jpg", b"")), ("image", ("large.jpg", large)), ("image", ("ok.jpg", saved(photo())))]
+    empty, over, ok = api.post(PREDICTIONS, data={"model": model.id}, files=files).json()["data"]
+    assert empty["error"]["message"] == "it is empty"
+    assert "is the most" in over["error"]["message"]
+    assert ok["labels"]
+
+
+def test_a_form_that_names_a_strange_charset_is_refused(api: httpx.Client) -> None:
+    for charset in ("undefined", "utf-7", "punycode"):
+        headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+        problem(api.post(PREDICTIONS, content=b"--b--", headers=headers), 400)
+
+
+def test_bodies_that_do_not_come_keep_nobody_out(api: httpx.Client, model: MadeModel) -> None:
+    host = api.base_url.host, api.base_url.port or 0
+    head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with ExitStack() as open_connections:
+        for length in ["Transfer-Encoding: chunked", f"Content-Length: {BODY_BYTES}"] * 6:
+            connection = open_connections.enter_context(socket.create_connection(host))
+            connection.sendall(f"{head}{length}\r\n\r\n".encode() + (b"1\r\n{" if "chunked" in length else b"{"))
+        body = {"model": model.id, "images": [data_url(saved(photo()))]}
+        assert api.post(PREDICTIONS, json=body).status_code == 200
+
+
 def test_a_body_that_is_too_large_or_no_json_is_refused(api: httpx.Client) -> None:
     problem(api.post(PREDICTIONS, content=b"{", headers={"content-type": "application/json"}), 400)
+    headers = {"content-type": "application/json"}
+    problem(api.post(PREDICTIONS, content=b"[" * 200_000, headers=headers), 400)
     problem(api.post(PREDICTIONS, content=b"[]", headers={"content-type": "application/json"}), 422)
     with socket.create_connection((api.base_url.host, api.base_url.port or 0)) as connection:
         head = f"POST {PREDICTIONS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES + 1}\r\n"
@@ -294,7 +327,10 @@ def test_what_a_classifier_cannot_do_is_a_400_that_names_it(
         ({"stream": True}, "stream"),
         ({"include": ["file_search_call.results"]}, "include"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]}, "input.0.content.0"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]},
+            "input.0.content.0.image_url",
+        ),
     ],
 )
 def test_what_a_response_cannot_be_is_a_400_that_names_it(
@@ -304,6 +340,34 @@ def test_what_a_response_cannot_be_is_a_400_that_names_it(
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.create(model=model.id, **(asked | more))
     assert refused.value.param == param
+
+
+def test_what_nobody_set_may_be_null_also_what_this_version_does_not_know(api: httpx.Client, model: MadeModel) -> None:
+    nulls = dict.fromkeys(("functions", "verbosity", "web_search_options", "n", "tools", "stream"))
+    body = {"model": model.id} | asked_of_chat(IMAGE) | nulls
+    assert api.post("/v1/chat/completions", json=body).status_code == 200
+    refused = problem(api.post("/v1/chat/completions", json=body | {"verbosity": "low"}), 422)
+    assert refused["error"]["param"] == "verbosity"
+
+
+def test_a_checkpoint_is_asked_by_its_name(
+    api: httpx.Client, client: openai.OpenAI, upload: Upload, config: Settings, predictor: subprocess.Popen[bytes]
+) -> None:
+    files = {f"{label}/{number}.png": png(shape("circle", number)) for number, label in enumerate(LABELS)}
+    file = upload(api, zipped(files)).json()["id"]
+    job, head = asyncio.run(checkpointed(config, file, LABELS))
+    model = MadeModel("", job, LABELS, head)
+    content = saved(photo(seed=9))
+    wanted = expected(model, content)
+    name = f"ft:resnet18::{job.removeprefix('ftjob-')}:step-7"
+    for _ in range(2):  # its head goes along the first time only
+        answer = client.chat.completions.create(model=name, **asked_of_chat(data_url(content)))
+        assert answer.choices[0].message.content == max(wanted, key=lambda label: wanted[label])
+    fetched = client.models.retrieve(name).model_dump()
+    assert (fetched["checkpoint"], fetched["formats"]) == (f"ftckpt-{job.removeprefix('ftjob-')}-0", [])
+    assert fetched["metrics"]["step"] == 7
+    with pytest.raises(openai.UnprocessableEntityError):
+        client.models.delete(name)
 
 
 def test_an_unknown_model_is_404(client: openai.OpenAI, model: MadeModel) -> None:

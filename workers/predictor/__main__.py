@@ -19,7 +19,7 @@ def main(config: Settings, socket: str | None) -> int:
         print(error, file=sys.stderr)
         return 1
     options = uvicorn.Config(
-        create_app(predictor, config.job_weights),
+        create_app(predictor, config.job_weights, config.timing.prediction),
         uds=socket,
         host=config.predictor_host,
         port=config.predictor_port,

@@ -28,6 +28,9 @@ from workers.vision.heads import Head, HeadUnreadable
 MOST = 256  # images in here at a time: two cores take some 3 s for them
 
 
+FEW = 8  # images of one request at a time: others' come in between, and what nobody waits for any more ends soon
+
+
 class Refused(Exception):
     """The whole order, with this status."""
 
@@ -53,17 +56,22 @@ class Predictor:
 
     async def predict(self, order: PredictorOrder, blobs: list[bytes]) -> PredictorAnswer:
         """Raises Refused."""
-        content = blobs.pop(0) if order.head.place is None else None
+        content = blobs.pop(0) if order.head_bytes else None
         backbone = await self._backbone(order.head)
         try:
             head = await asyncio.to_thread(self._heads.get, order.head, content)
         except HeadUnreadable as error:
             raise Refused(400, "head_unreadable", str(error)) from None
-        try:
-            features = self._batches.submit(blobs, backbone)
-        except Full:
-            raise Refused(429, "busy", f"{MOST} images wait, as many as may.") from None
-        return PredictorAnswer(seen=[await _seen(row, head, order) for row in features])
+        if head is None:
+            raise Refused(428, "head_unknown", "Send the head along.")
+        seen: list[SeenImage] = []
+        for some in (blobs[at : at + FEW] for at in range(0, len(blobs), FEW)):
+            try:
+                features = self._batches.submit(some, backbone)
+            except Full:
+                raise Refused(429, "busy", f"{MOST} images wait, as many as may.") from None
+            seen += [await _seen(row, head, order) for row in features]
+        return PredictorAnswer(seen=seen)
 
     def close(self) -> None:
         self._batches.close()
@@ -100,8 +108,8 @@ def log_probabilities(head: Head, features: Floats, temperature: float) -> Float
 # --- over HTTP -----------------------------------------------------------------------------------------------------
 
 
-def create_app(predictor: Predictor, weights: NamedWeights) -> Starlette:
-    """`weights` are had before anyone asks for them."""
+def create_app(predictor: Predictor, weights: NamedWeights, seconds: float) -> Starlette:
+    """`weights` are had before anyone asks for them; an order has so many seconds."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -112,9 +120,12 @@ def create_app(predictor: Predictor, weights: NamedWeights) -> Starlette:
 
     async def predict(request: Request) -> Response:
         try:
-            answer = await predictor.predict(*_parsed(await request.body()))
+            async with asyncio.timeout(seconds):  # the API has given up by then
+                answer = await predictor.predict(*_parsed(await request.body()))
         except Refused as error:
             return _json(error.refusal.model_dump_json(), error.status)
+        except TimeoutError:
+            return _json(PredictorRefusal(code="late", message="It took too long.").model_dump_json(), 503)
         return _json(answer.model_dump_json())
 
     async def healthz(_: Request) -> Response:
@@ -131,9 +142,10 @@ def _parsed(body: bytes) -> tuple[PredictorOrder, list[bytes]]:
         order = PredictorOrder.model_validate_json(line)
     except ValidationError as error:
         raise Refused(400, "bad_order", str(error.errors()[0]["msg"])) from None
-    if sum(order.sizes) != len(rest):
+    sizes = [*([order.head_bytes] if order.head_bytes else []), *order.sizes]
+    if sum(sizes) != len(rest):
         raise Refused(400, "bad_order", "its sizes are not those of what follows")
-    ends = np.cumsum([0, *order.sizes]).tolist()
+    ends = np.cumsum([0, *sizes]).tolist()
     return order, [rest[start:end] for start, end in pairwise(ends)]
 
 

@@ -34,23 +34,27 @@ class Backbones:
         self._device, self._timing = open_device(device), timing
         self._kept: OrderedDict[str, LoadedBackbone] = OrderedDict()
         self._failed: dict[str, tuple[float, WeightsUnavailable]] = {}
-        self._turn = threading.Lock()
+        self._turn, self._loading = threading.Lock(), dict[str, threading.Lock]()
 
     def get(self, weights: AnyWeights) -> LoadedBackbone:
-        """Loads them where they are not there yet, one at a time. Raises WeightsUnavailable."""
+        """Loads them where they are not there yet, once. Raises WeightsUnavailable."""
+        name = str(weights)
         with self._turn:
-            name = str(weights)
-            found = self._kept.pop(name, None) or self._loaded(name, weights)
+            loading = self._loading.setdefault(name, threading.Lock())
+        with loading:  # one that hangs on a download holds up no other
+            found = self._kept.get(name) or self._loaded(name, weights)
+        with self._turn:
             self._kept[name] = found
+            self._kept.move_to_end(name)
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
-            return found
+        return found
 
     def _loaded(self, name: str, weights: AnyWeights) -> LoadedBackbone:
         failed_at, why = self._failed.pop(name, (-math.inf, None))
         if why is not None and time.monotonic() - failed_at < self._timing.weights_again:
             self._failed[name] = failed_at, why
-            raise why
+            raise WeightsUnavailable(str(why))
         try:
             network = load(weights, self._timing.trainer)
         except WeightsUnavailable as error:

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -11,10 +12,11 @@ import torch
 from workers.predictor.backbones import LoadedBackbone
 from workers.vision.arrays import Floats
 from workers.vision.device import take_cores
-from workers.vision.images import read
+from workers.vision.images import pixels_of, read
 from workers.vision.pipeline import decoding_threads
 
 BATCH = 32
+LARGE = 25_000_000  # pixels of a picture that is decoded alone: some hundred megabytes
 
 
 class Full(Exception):
@@ -35,7 +37,7 @@ class Batches:
 
     def __init__(self, most: int, window: float) -> None:
         self._most, self._window, self._inside, self._decoding = most, window, 0, 0
-        self._turn = threading.Lock()
+        self._turn, self._large = threading.Lock(), threading.Lock()
         self._decoders = ThreadPoolExecutor(
             decoding_threads(), thread_name_prefix="decode", initializer=take_cores, initargs=(1,)
         )
@@ -73,7 +75,8 @@ class Batches:
         pixels = None
         try:
             if future.set_running_or_notify_cancel():
-                pixels = read(image, exact=True)[0]
+                with self._large if pixels_of(image) > LARGE else nullcontext():
+                    pixels = read(image, exact=True)[0]
         except BaseException as error:
             future.set_exception(error)
         with self._turn:  # before it is handed on: whoever takes it waits for those that are still being decoded

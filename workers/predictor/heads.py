@@ -1,5 +1,6 @@
 """Heads by their key: some thousands of them, the least recently asked out first."""
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,17 +17,27 @@ class Heads:
         self._files = files
         self._kept: OrderedDict[str, Head] = OrderedDict()
         self._bytes = 0
+        self._turn = threading.Lock()
 
-    def get(self, source: HeadSource, content: bytes | None) -> Head:
-        """`content`, where it came with the order. Raises HeadUnreadable."""
-        head = self._kept.pop(source.key, None)
-        if head is None:
-            head = read_head(self._read(source) if content is None else content)
+    def get(self, source: HeadSource, content: bytes | None) -> Head | None:
+        """`content`, where it came with the order; None where it has no place either. Raises HeadUnreadable."""
+        with self._turn:
+            if source.key in self._kept:
+                self._kept.move_to_end(source.key)
+                return self._kept[source.key]
+        if content is None and source.place is None:
+            return None
+        head = read_head(self._read(source) if content is None else content)
+        with self._turn:
+            self._keep(source.key, head)
+        return head
+
+    def _keep(self, key: str, head: Head) -> None:
+        if key not in self._kept:
             self._bytes += _size(head)
-        self._kept[source.key] = head
+        self._kept[key] = head
         while self._bytes > BYTES and len(self._kept) > 1:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
-        return head
 
     def _read(self, source: HeadSource) -> bytes:
         try:

@@ -30,7 +30,9 @@ def fitted(spec: TrainerSpec, examples: Sequence[Example], val: Table, backbone:
         table = val.whole().only_readable()
     else:
         table = _in_fp32(examples[:: max(1, math.ceil(len(examples) / MOST))], backbone)
-    return temperature(logits_of(folded, table), table.labels.numpy()) if len(table) else 1.0
+    if not len(table):
+        return 1.0
+    return temperature(logits_of(folded, table)[:, : len(spec.labels)], table.labels.numpy())
 
 
 @torch.no_grad()
@@ -41,7 +43,7 @@ def logits_of(folded: nn.Linear, table: Table) -> Doubles:
 
 
 def temperature(logits: Doubles, labels: Integers) -> float:
-    """The one that makes the labels likeliest: (n, C), (n,).
+    """The one that makes the labels likeliest: (n, C) of those that were trained, (n,).
 
     Each label is believed but for 1 / (n + 2), as in Platt 1999: where every image is right, the maximum likelihood
     alone would be certain of everything.

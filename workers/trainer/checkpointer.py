@@ -64,7 +64,11 @@ class Checkpointer:
     def _write(self, state: TrainingState, trial: int, *, best: bool) -> None:
         """`trial` is the one that it is of."""
         content = checkpoint.packed(state, trial)
-        metrics = state.standings[trial].metrics.model_copy(update={"step": state.at})
+        standing, trains = state.standings[trial], any(trial in bucket.trials for bucket in state.buckets)
+        told = (
+            standing.metrics if trains or standing.best is None else standing.best
+        )  # of one that has stopped, its best
+        metrics = told.model_copy(update={"step": state.at})
         path = Path(self._spec.out) / f"checkpoint-{self._number}.safetensors"
         path.write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()

@@ -77,6 +77,8 @@ def _of_trial(tensors: Mapping[str, Floats], trial: int, trials: int) -> Head:
 def _checked(head: Head) -> Head:
     if head.weight.shape != (len(head.bias), DIM):
         raise ValueError(f"a head of {head.weight.shape} and {head.bias.shape}")
+    if not head.is_finite:
+        raise ValueError("not all of its numbers are finite")
     return head
 
 

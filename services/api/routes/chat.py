@@ -19,7 +19,6 @@ from services.contract.chat import (
     ChatCompletion,
     ChatLogprobs,
     ChatRequest,
-    InputPart,
     ModelResponse,
     OutputMessage,
     OutputText,
@@ -114,8 +113,8 @@ def _chat_images(asked: ChatRequest) -> Iterator[tuple[str, str]]:
     for at, message in enumerate(asked.messages):
         for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
             where = f"messages.{at}.content.{number}"
-            if part.type == "image_url" and part.image_url is not None:
-                yield f"{where}.image_url.url", part.image_url.url
+            if part.type == "image_url":
+                yield f"{where}.image_url.url", _sent(part.image_url.url if part.image_url else None, where)
             elif part.type != "text":
                 raise BadRequest(f"{where}.type: {part.type!r}: send an image_url, or text", param=f"{where}.type")
 
@@ -126,15 +125,16 @@ def _response_images(asked: ResponseRequest) -> Iterator[tuple[str, str]]:
         for number, part in enumerate(item.content if isinstance(item.content, list) else ()):
             where = f"input.{at}.content.{number}"
             if part.type == "input_image":
-                yield f"{where}.image_url", _sent(part, where)
+                yield f"{where}.image_url", _sent(part.image_url, where)
             elif part.type not in ("input_text", "output_text"):
                 raise BadRequest(f"{where}.type: {part.type!r}: send an input_image", param=f"{where}.type")
 
 
-def _sent(part: InputPart, where: str) -> str:
-    if part.image_url is None:
-        raise BadRequest(f"{where}.image_url: required: send the image as data:image/jpeg;base64,…", param=where)
-    return part.image_url
+def _sent(url: str | None, where: str) -> str:
+    if url is None:
+        name = f"{where}.image_url"
+        raise BadRequest(f"{name}: required: send the image as data:image/jpeg;base64,…", param=name)
+    return url
 
 
 # --- what is answered ----------------------------------------------------------------------------------------------

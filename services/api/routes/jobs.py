@@ -137,7 +137,9 @@ async def evaluation(record: OwnJob, store: TheStore) -> Any:
     except FileNotFoundError:
         content = None
     if content is None:
-        raise NotFound(f"{record.id} has no evaluation: it has not succeeded, or held nothing out.")
+        raise NotFound(
+            f"{record.id} has no evaluation: it has not succeeded, held nothing out, or its model was deleted."
+        )
     return Response(content, media_type="application/json")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
@@ -16,7 +17,7 @@ from services.api.asking import Seen, asked_model, seen
 from services.api.deps import Tenant, ThePredictors, TheStore
 from services.api.door import ImagesDoor
 from services.api.forms import form_of
-from services.api.images import checked, from_data_url
+from services.api.images import from_data_url
 from services.contract.errors import BadRequest, InvalidRequest
 from services.contract.prediction import (
     IMAGE_BYTES,
@@ -69,7 +70,7 @@ class Asked:
 async def predict(request: Request, tenant: Tenant, store: TheStore, predictors: ThePredictors) -> Predictions:
     """What each image shows: labels with their probabilities, best first. One that cannot be read has an error in its
     place."""
-    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     asked = await (_of_form(request) if is_form else _of_json(request))
     model = await asked_model(asked.model, tenant, store)
     answers = await seen(model, [image for _, image in asked.images], asked.top_k, store, predictors)
@@ -83,8 +84,8 @@ async def _of_json(request: Request) -> Asked:
         body = PredictionRequest.model_validate(await request.json())
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
-    except ValueError as error:
-        raise BadRequest(f"The body is no JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is no JSON that can be read: {error}.") from None
     images = await asyncio.to_thread(
         lambda: [(None, from_data_url(url, f"images.{at}")) for at, url in enumerate(body.images)]
     )
@@ -93,6 +94,9 @@ async def _of_json(request: Request) -> Asked:
 
 async def _of_form(request: Request) -> Asked:
     """Raises InvalidRequest, BadRequest."""
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise BadRequest("The form's charset must be utf-8.")
     await request.body()  # bounded
     try:
         form = await request.form(max_files=IMAGES, max_fields=8, max_part_size=IMAGE_BYTES)
@@ -102,7 +106,7 @@ async def _of_form(request: Request) -> Asked:
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) and name in ("image", "images", "image[]"):
-            images.append((value.filename, checked(await value.read(), f"image.{len(images)}")))
+            images.append((value.filename, await value.read()))
         elif isinstance(value, str) and name in ("model", "top_k"):
             fields[name] = value
         else:
@@ -117,7 +121,7 @@ def _checked_form(fields: dict[str, str], images: list[tuple[str | None, bytes]]
         raise InvalidRequest("model: required: a model's id", param="model")
     if not images:
         raise InvalidRequest("image: required: one or more files", param="image")
-    if not (top_k.isascii() and top_k.isdigit() and 1 <= int(top_k[:6]) <= 10_000):
+    if not (top_k.isascii() and top_k.isdigit() and len(top_k) <= 5 and 1 <= int(top_k) <= 10_000):
         raise InvalidRequest(f"top_k: {top_k[:32]!r} is no number from 1 to 10000", param="top_k")
     return Asked(model=fields["model"], images=images, top_k=int(top_k))
 

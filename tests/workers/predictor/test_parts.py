@@ -150,8 +150,10 @@ def test_heads_are_read_once_and_the_least_recently_asked_go_first(
     for path in tmp_path.iterdir():
         path.unlink()
     first = kept.get(source("0", "0"), None)
+    assert first is not None
     assert np.array_equal(first.weight, head_of(0).weight)
     kept.get(source("3"), content_of(head_of(3)))
+    assert kept.get(source("new"), None) is None  # it must be sent along
     with pytest.raises(HeadUnreadable, match="no longer in the file store"):
         kept.get(source("1", "1"), None)
     kept.get(source("0", "0"), None)
@@ -187,6 +189,7 @@ def test_log_probabilities_are_torchs() -> None:
 # --- backbones -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_backbones_are_kept_and_one_that_cannot_be_had_is_not_asked_for_again_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
