@@ -20,7 +20,7 @@ BUDGETS = {
     "api": 130.0,
     "autoscaler": 90.0,
     "chaos": 200.0,
-    "client": 250.0,
+    "client": 280.0,
     "contract": 45.0,
     "datasets": 10.0,
     "e2e": 50.0,

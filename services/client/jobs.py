@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -122,14 +122,19 @@ def delete(
 @app.command()
 def download(
     model: Annotated[str, typer.Argument(help="a model's id, or that of the job that made it")],
-    out: Annotated[Path, typer.Option(help="save it here: model.pt, .zip, .onnx or .safetensors")] = Path("model.pt"),
+    out: Annotated[
+        Path | None, typer.Option(help="save it here: model.pt (if not given), .zip, .onnx or .safetensors")
+    ] = None,
+    format: Annotated[
+        Literal["pt", "safetensors", "onnx", "zip"] | None, typer.Option(help="if not what the file's ending says")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Save a model, in the format that the file's ending says: one that its job exported."""
-    format = format_of(out)
+    """Save a model, in a format that its job exported."""
+    path = out or Path(f"model.{format or 'pt'}")
     with service(url, api_key) as api:
-        save(api, api.model_of(model), format, out)
+        save(api, api.model_of(model), format or format_of(path), path)
 
 
 def _wish(job: str, action: str, url: str | None, api_key: str | None) -> None:
