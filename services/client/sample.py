@@ -54,7 +54,7 @@ def tell_result(job: dict[str, Any], url: str, files: Path, console: Console) ->
   curl -s {url}/v1/fine_tuning/jobs -H 'Content-Type: application/json' \\
        -d '{{"training_file": "file-…", "learning_rate": 0.01, "momentum": 0.9}}'
   curl -sN '{url}/v1/fine_tuning/jobs/ftjob-…/events?stream=true'
-  curl -s {url}/v1/models/{job["fine_tuned_model"]}/content -o model.pt
+  curl -s {url}/v1/predictions -F model={job["fine_tuned_model"]} -F image=@photo.jpg
 
   from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="none")
