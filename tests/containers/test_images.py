@@ -4,6 +4,8 @@ import pytest
 from docker.models.containers import Container
 
 from tests.containers.project import Project
+from tests.drawing import shapes
+from tests.jobs import Upload, ended, submitted
 
 SERVICES = ("redis", "api", "reaper", "worker", "predictor", "autoscaler")
 
@@ -35,6 +37,17 @@ def test_only_the_apis_port_is_published_and_on_this_machine_only(project: Proje
         for binding in bindings or []
     }
     assert published == {("api", "127.0.0.1")}
+
+
+def test_a_model_is_asked_through_a_predictor_that_reaches_no_redis(project: Project, upload: Upload) -> None:
+    project.heal()
+    pictures = shapes(4)
+    job = ended(project.client, submitted(project.client, upload, pictures, n_epochs=2))
+    body = {"model": job["fine_tuned_model"]}
+    answer = project.client.post("/v1/predictions", data=body, files={"image": pictures["circle/000.png"]}, timeout=60)
+    assert answer.json()["data"][0]["labels"][0]["label"] in ("circle", "square")
+    status, _ = project.one("predictor").exec_run(["python3", "-c", "import socket; socket.gethostbyname('redis')"])
+    assert status != 0
 
 
 def test_redis_wants_its_password(project: Project) -> None:
