@@ -8,6 +8,7 @@ from services.api.images import refusal_of
 from services.api.named import NamedModel, named_model
 from services.api.predictors import HeadUnknown, Predictors
 from services.contract.errors import NotFound, TooLarge
+from services.contract.model import output_names
 from services.contract.prediction import CHECKPOINT_BYTES, HeadSource, PredictorOrder, SeenImage
 from services.store.store import Store
 
@@ -47,7 +48,7 @@ async def seen(
     labels = await model.labels(store)
     if labels is None:
         raise _gone(model, "labels")
-    names = [*labels, *(f"unused {i}" for i in range(len(labels), model.job.spec.num_labels))]
+    names = output_names(labels, model.job.spec.num_labels)
     refusals = [refusal_of(image) for image in images]
     asked = [image for image, why in zip(images, refusals, strict=True) if why is None]
     answers = iter(await _ask(await _head(model, store), model, asked, top_k, store, predictors))

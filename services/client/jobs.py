@@ -1,6 +1,6 @@
 """Jobs and files from the command line: looked at, followed, wished upon, fetched, deleted."""
 
-import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +11,12 @@ from rich.text import Text
 
 from services.client.options import ApiKey, AsJson, Url, service
 from services.client.progress import watch as watched
-from services.client.terminal import console, print_plain, shown
+from services.client.terminal import console, print_json, print_plain, shown
 from services.client.train import format_of, save, tell_end
 
 app = typer.Typer()
 
+Row = tuple[str | Text, ...]
 Job = Annotated[str, typer.Argument(help="a job's id")]
 
 
@@ -24,15 +25,12 @@ def jobs(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> No
     """The newest jobs."""
     with service(url, api_key) as api:
         found = api.jobs()
-    if as_json:
-        _print_json(found)
-        return
-    table = _table("job", "status", "progress", "accuracy", "why")
-    for job in found:
-        accuracy = f"{job['evaluation']['accuracy']:.3f}" if job["evaluation"] else ""
+
+    def row(job: dict[str, Any]) -> Row:
         percent, why = f"{job['progress']['percent']:.0f} %", Text(shown(job["status_reason"]["message"]))
-        table.add_row(job["id"], job["status"], percent, accuracy, why)
-    console.print(table)
+        return job["id"], job["status"], percent, _accuracy(job), why
+
+    _tell(found, ("job", "status", "progress", "accuracy", "why"), row, as_json=as_json)
 
 
 @app.command()
@@ -40,15 +38,13 @@ def files(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> N
     """Uploads, the newest first."""
     with service(url, api_key) as api:
         found = api.files()
-    if as_json:
-        _print_json(found)
-        return
-    table = _table("file", "name", "MB", "images", "labels")
-    for file in found:
+
+    def row(file: dict[str, Any]) -> Row:
         images, labels = file["contents"]["images"], len(file["contents"]["labels"].get("train", {}))
         size = f"{file['bytes'] / 1e6:.1f}"
-        table.add_row(file["id"], Text(shown(file["filename"])), size, str(images), str(labels or ""))
-    console.print(table)
+        return file["id"], Text(shown(file["filename"])), size, str(images), str(labels or "")
+
+    _tell(found, ("file", "name", "MB", "images", "labels"), row, as_json=as_json)
 
 
 @app.command()
@@ -56,14 +52,12 @@ def models(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> 
     """Models, the newest first."""
     with service(url, api_key) as api:
         found = api.models()
-    if as_json:
-        _print_json(found)
-        return
-    table = _table("model", "labels", "accuracy", "job", "formats")
-    for model in found:
-        accuracy = f"{model['evaluation']['accuracy']:.3f}" if model["evaluation"] else ""
-        table.add_row(model["id"], str(model["num_labels"]), accuracy, model["job"], ", ".join(model["formats"]))
-    console.print(table)
+
+    def row(model: dict[str, Any]) -> Row:
+        formats = ", ".join(model["formats"])
+        return model["id"], str(model["num_labels"]), _accuracy(model), model["job"], formats
+
+    _tell(found, ("model", "labels", "accuracy", "job", "formats"), row, as_json=as_json)
 
 
 @app.command()
@@ -79,7 +73,7 @@ def logs(job: Job, as_json: AsJson = False, url: Url = None, api_key: ApiKey = N
     with service(url, api_key) as api:
         events = api.events(job)
     if as_json:
-        _print_json(events)
+        print_json(events)
         return
     for event in events:
         at = datetime.fromtimestamp(event["created_at"]).strftime("%Y-%m-%d %H:%M:%S")
@@ -142,15 +136,25 @@ def _wish(job: str, action: str, url: str | None, api_key: str | None) -> None:
         print_plain(shown(api.wish(job, action)["status_reason"]["message"]))
 
 
-def _table(id: str, *others: str) -> Table:
-    """Ids are never cut."""
+def _tell(
+    found: list[dict[str, Any]],
+    columns: tuple[str, ...],
+    row: Callable[[dict[str, Any]], Row],
+    *,
+    as_json: bool,
+) -> None:
+    """A list of the API's, as it gives it, or as a table whose ids are never cut."""
+    if as_json:
+        print_json(found)
+        return
     table = Table()
-    table.add_column(id, no_wrap=True, overflow="fold")
-    for name in others:
+    table.add_column(columns[0], no_wrap=True, overflow="fold")
+    for name in columns[1:]:
         table.add_column(name)
-    return table
+    for one in found:
+        table.add_row(*row(one))
+    console.print(table)
 
 
-def _print_json(objects: list[dict[str, Any]]) -> None:
-    for one in objects:
-        print(json.dumps(one, ensure_ascii=False))
+def _accuracy(of: dict[str, Any]) -> str:
+    return f"{of['evaluation']['accuracy']:.3f}" if of["evaluation"] else ""

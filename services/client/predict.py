@@ -1,7 +1,6 @@
 """`headway predict`: pictures of this machine, and what a model sees on them."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.progress import Progress
 from services.client.api import Headway
 from services.client.folder import FolderError, names_in, understood
 from services.client.options import ApiKey, AsJson, Url, service
-from services.client.terminal import console, fail, print_plain, shown
+from services.client.terminal import console, fail, print_json, print_plain, shown
 from services.contract.errors import InvalidArchive
 from services.contract.layout import GUESSED
 from services.contract.prediction import BODY_BYTES, IMAGES
@@ -66,7 +65,7 @@ def predict(
     if csv_file is not None:
         _write(csv_file, looked, top_k)
     if as_json:
-        _print_json(looked)
+        print_json(map(_as_json, looked))
     elif any(one.picture.label is not None for one in looked):
         _tell_accuracy(looked)
     if all(one.error for one in looked):
@@ -169,8 +168,6 @@ def _write(path: Path, looked: list[Looked], top_k: int) -> None:
     print_plain(f"wrote {path}")
 
 
-def _print_json(looked: list[Looked]) -> None:
-    for one in looked:
-        labels = [{"label": label, "probability": probability} for label, probability in one.labels]
-        told: dict[str, Any] = {"path": str(one.picture.path), "folder": one.picture.label, "labels": labels}
-        print(json.dumps(told | {"error": one.error}, ensure_ascii=False))
+def _as_json(one: Looked) -> dict[str, Any]:
+    labels = [{"label": label, "probability": probability} for label, probability in one.labels]
+    return {"path": str(one.picture.path), "folder": one.picture.label, "labels": labels, "error": one.error}

@@ -1,8 +1,10 @@
 """The terminal: where the command prints, and how it ends with a sentence."""
 
+import json
 import sys
 import unicodedata
-from typing import NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,6 +25,12 @@ def shown_lines(text: str) -> str:
 def print_plain(text: str) -> None:
     """A line as it is, not broken."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
+    """A line each."""
+    for one in objects:
+        print(json.dumps(one, ensure_ascii=False))
 
 
 def fail(message: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """What a job that succeeded leaves: its model, and the receipt of how it was made."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field
@@ -55,6 +56,11 @@ class Result(BaseModel):
     validation_file: str | None = None
     evaluation: Evaluation | None = None
     temperature: float = 1.0
+
+
+def output_names(labels: Sequence[str], num_labels: int) -> list[str]:
+    """Of the head's outputs, of which there may be more than labels."""
+    return [*labels, *(f"unused {i}" for i in range(len(labels), num_labels))]
 
 
 class Preprocessing(BaseModel):

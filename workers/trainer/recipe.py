@@ -12,6 +12,7 @@ from services.contract.contents import Split
 from services.contract.errors import LossDiverged
 from services.contract.evaluation import Evaluation
 from services.contract.lines import DoneLine, EvaluationLine, PhaseLine
+from services.contract.model import output_names
 from services.contract.progress import Progress, Trial
 from services.contract.spec import TrainerSpec
 from workers.trainer import checkpoint
@@ -63,7 +64,9 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
 
     report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
     made = receipt(spec, data, backbone, spec.trials[leader])
-    trained = Trained(backbone.network, folded, _outputs(spec), made, evaluation, temperature)
+    trained = Trained(
+        backbone.network, folded, output_names(spec.labels, spec.num_labels), made, evaluation, temperature
+    )
     files = export(trained, Path(spec.out))
     report.say(DoneLine(exports=files, receipt=made, temperature=temperature))
 
@@ -74,11 +77,6 @@ def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
     train, val = len(data.train), len(data.val)
     now, later = due(spec, train, at)
     return [*now, *range(train, train + val), *later, *range(train + val, len(data.all))]
-
-
-def _outputs(spec: TrainerSpec) -> list[str]:
-    """A name for each of the head's outputs, of which there may be more than labels."""
-    return [*spec.labels, *(f"unused {i}" for i in range(len(spec.labels), spec.num_labels))]
 
 
 def _held_out(val: Table, test: Table) -> tuple[Table, Split]:
@@ -108,7 +106,7 @@ def _evaluation(spec: TrainerSpec, training: Training, held_out: Table, split: S
     """Of every trial, in full of the best one."""
     state = training.state
     table = Table(state.scaler(held_out.features), held_out.labels, held_out.readable)
-    labels = _outputs(spec)
+    labels = output_names(spec.labels, spec.num_labels)
     trials = training.standings()
     for trial in trials:
         if trial.status != "diverged":

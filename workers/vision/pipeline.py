@@ -13,6 +13,7 @@ import torch
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.decoder import Unreadable
+from workers.vision.device import take_cores
 from workers.vision.images import SIDE, read
 from workers.vision.segments import Key, Said
 
@@ -85,9 +86,7 @@ class _Decoding:
 def _decoded(examples: Sequence[Example], ring: _Ring) -> Iterator[_Decoding]:
     """Batches in order, soon ready. What was handed out may be filled anew once the next is asked for."""
     chunks = iter([examples[at : at + ring.batch] for at in range(0, len(examples), ring.batch)])
-    pool = ThreadPoolExecutor(
-        decoding_threads(), thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,)
-    )
+    pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=take_cores, initargs=(1,))
 
     def start(chunk: Sequence[Example]) -> _Decoding:
         slot = ring.slot()
