@@ -20,6 +20,7 @@ VISION = {
     "pydantic",
     "pydantic_core",
     "safetensors",
+    "simplejpeg",
 }
 
 # What a room may import beside itself and the standard library.
@@ -102,7 +103,7 @@ def test_an_import_that_is_not_on_the_list_is_seen() -> None:
         ("services.api.main, services.reaper, services.client.main", {"torch", "torchvision", "numpy"}),
         ("workers.main", {"torch", "torchvision", "numpy"}),
         ("workers.trainer.__main__", {"torch", "torchvision", "numpy", "pydantic"}),
-        pytest.param("workers.trainer.process", {"onnx"}, marks=pytest.mark.slow),
+        pytest.param("workers.trainer.process, workers.predictor.app", {"onnx", "torchvision"}, marks=pytest.mark.slow),
     ],
 )
 def test_what_must_start_fast_starts_without(modules: str, strangers: set[str]) -> None:

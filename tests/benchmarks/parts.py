@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import ResNet18_Weights
 
 from services.contract.recipe import Hyperparameters
 from services.contract.spec import TrainerSpec
@@ -29,7 +30,7 @@ from workers.trainer.table import Table
 from workers.trainer.train import Training
 from workers.vision import dataset
 from workers.vision.backbone import Backbone, load
-from workers.vision.images import TRANSFORMS, normalised, pixels
+from workers.vision.images import normalised, pixels
 from workers.vision.pipeline import BATCH, extract
 
 Figures = dict[str, list[float]]
@@ -55,12 +56,12 @@ def photos(count: int, first: int = 0) -> dict[str, bytes]:
 
 def decoding(place: Place) -> Figures:
     """An image from JPEG to pixels, on one core."""
-    contents = list(photos(48).values())
+    contents, transforms = list(photos(48).values()), ResNet18_Weights.DEFAULT.transforms()
     torch.set_num_threads(1)
 
     def plain() -> None:
         for content in contents:
-            TRANSFORMS(Image.open(io.BytesIO(content)).convert("RGB"))
+            transforms(Image.open(io.BytesIO(content)).convert("RGB"))
 
     def ours() -> None:
         for content in contents:

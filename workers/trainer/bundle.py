@@ -8,9 +8,8 @@ from string import Template
 from typing import Final
 
 from services.contract.evaluation import Evaluation
-from services.contract.model import Receipt
+from services.contract.model import PREPROCESSING, Receipt
 from workers.trainer.trained import Trained
-from workers.vision.images import SIDE, TRANSFORMS
 
 CARD: Final = Path(__file__).parent / "card"
 MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|~&$])")  # what would be no text there
@@ -51,8 +50,8 @@ def card(trained: Trained) -> str:
         precision=receipt.precision,
         version=receipt.versions["headway"],
         versions=", ".join(f"{name} {version}" for name, version in receipt.versions.items()),
-        resized=TRANSFORMS.resize_size[0],
-        side=SIDE,
+        resized=PREPROCESSING.resize,
+        side=PREPROCESSING.crop,
         **dict(receipt.images),
     )
 

@@ -17,7 +17,8 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from services import __version__
-from workers.vision.images import SIDE, TRANSFORMS
+from services.contract.model import PREPROCESSING
+from workers.vision.images import SIDE
 
 OPSET: Final = 18  # the first whose Resize filters what it shrinks, as Pillow does
 FUNCTIONS: Final = {operator.add: "Add", torch.flatten: "Flatten"}
@@ -75,7 +76,7 @@ class Draft:
         return name
 
 
-# --- from an image to what the network is given: images.TRANSFORMS, on Pillow's picture ------------------------------
+# --- from an image to what the network is given: PREPROCESSING, on Pillow's picture -----------------------------------
 
 
 def _pixels(draft: Draft) -> str:
@@ -99,10 +100,10 @@ def _pixels(draft: Draft) -> str:
 
 
 def _resized_size(draft: Draft) -> str:
-    """(2,) int64: the short side is TRANSFORMS.resize_size, the long one int(size * long / short)."""
+    """(2,) int64: the short side is PREPROCESSING.resize, the long one int(size * long / short)."""
     size = draft.add("Shape", "image", end=2)
     short = draft.add("ReduceMin", size)
-    return draft.add("Div", draft.add("Mul", size, _integers(*TRANSFORMS.resize_size)), short)
+    return draft.add("Div", draft.add("Mul", size, _integers(PREPROCESSING.resize)), short)
 
 
 def _crops_start(draft: Draft, size: str) -> str:
@@ -114,7 +115,7 @@ def _crops_start(draft: Draft, size: str) -> str:
 
 def _normalised(draft: Draft, pixels: str) -> str:
     shares = draft.add("Div", pixels, _floats(255))
-    mean, std = (_floats(*each).reshape(1, 3, 1, 1) for each in (TRANSFORMS.mean, TRANSFORMS.std))
+    mean, std = (_floats(*each).reshape(1, 3, 1, 1) for each in (PREPROCESSING.mean, PREPROCESSING.std))
     return draft.add("Div", draft.add("Sub", shares, mean), std)
 
 

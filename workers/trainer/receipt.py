@@ -4,8 +4,8 @@ import hashlib
 import platform
 
 import numpy as np
+import simplejpeg
 import torch
-import torchvision
 from PIL import __version__ as pillow_version
 
 from services import __version__
@@ -33,7 +33,7 @@ def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperpar
         versions={
             "headway": __version__,
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "simplejpeg": simplejpeg.__version__,
             "numpy": np.__version__,
             "pillow": pillow_version,
             "python": platform.python_version(),

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torchvision.models import ResNet, ResNet18_Weights, resnet18
 
 from services.contract.errors import WeightsUnavailable
 from services.contract.recipe import Precision
@@ -18,13 +17,15 @@ from services.contract.timing import UNSCALED, TrainerTiming
 from services.contract.weights import AnyWeights, DefaultWeights, RandomWeights, WeightsFile
 from workers.vision.device import open_device
 from workers.vision.images import SIDE, normalised
+from workers.vision.resnet import ResNet18
 
 DIM = 512  # features an image: what resnet18's `fc` is given
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+PRETRAINED = "resnet18-f37072fd.pth"  # torchvision's `ResNet18_Weights.DEFAULT`, as torch.hub keeps it
+
 HOW_TO_PROVIDE = (
-    "Let the worker reach the internet once, or put the file on it and set "
-    "HEADWAY_WEIGHTS=/path/to/resnet18-f37072fd.pth, "
+    f"Let the worker reach the internet once, or put the file on it and set HEADWAY_WEIGHTS=/path/to/{PRETRAINED}, "
     'or, to try things out without them, submit with "weights": "random:0".'
 )
 
@@ -64,7 +65,7 @@ def load(weights: AnyWeights, timing: TrainerTiming = UNSCALED) -> nn.Module:
 
     Raises WeightsUnavailable, and never puts random weights in the place of others.
     """
-    model: nn.Module = _random(weights.seed) if isinstance(weights, RandomWeights) else _pretrained(weights, timing)
+    model = _random(weights.seed) if isinstance(weights, RandomWeights) else _pretrained(weights, timing)
     model.fc = nn.Identity()
     model.requires_grad_(False)
     return model.eval()
@@ -107,17 +108,17 @@ class Extractor:
             )
 
 
-def _random(seed: int) -> ResNet:
+def _random(seed: int) -> ResNet18:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return resnet18(weights=None)
+        return ResNet18()
 
 
-def _pretrained(weights: DefaultWeights | WeightsFile, timing: TrainerTiming) -> ResNet:
-    model = resnet18(weights=None)
+def _pretrained(weights: DefaultWeights | WeightsFile, timing: TrainerTiming) -> ResNet18:
+    model = ResNet18()
     is_file = isinstance(weights, WeightsFile)
     try:
-        model.load_state_dict(_local(weights.path) if isinstance(weights, WeightsFile) else _downloaded(timing))
+        model.load_state_dict(_local(weights.path) if isinstance(weights, WeightsFile) else _kept_or_downloaded(timing))
     except Exception as error:  # whatever a download, a pickle or a state dict may raise
         where = "from the file in HEADWAY_WEIGHTS" if is_file else "from torchvision"
         reason = type(error).__name__ if is_file or not str(error) else str(error).splitlines()[0]
@@ -127,7 +128,14 @@ def _pretrained(weights: DefaultWeights | WeightsFile, timing: TrainerTiming) ->
     return model
 
 
+def _kept_or_downloaded(timing: TrainerTiming) -> dict[str, torch.Tensor]:
+    kept = Path(torch.hub.get_dir(), "checkpoints", PRETRAINED)
+    return _local(kept) if kept.is_file() else _downloaded(timing)
+
+
 def _downloaded(timing: TrainerTiming) -> dict[str, torch.Tensor]:
+    from torchvision.models import ResNet18_Weights  # seconds, which nobody else need wait
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timing.download)  # torch.hub sets none
     try:

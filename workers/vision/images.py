@@ -1,40 +1,35 @@
-"""From an image's bytes to the pixels that the backbone sees: torchvision's own transforms on what a viewer shows.
+"""From an image's bytes to the pixels that the backbone sees: torchvision's transforms on what a viewer shows.
 
-Most photographs are plain JPEGs: torchvision decodes and resizes them three times as fast, with the interpreter's lock
-released, and at most one level of 255 apart. Whatever it does not serve, and whatever is wrong, is Pillow's to say.
+Most photographs are plain JPEGs: simplejpeg and torch decode and resize them three times as fast, with the
+interpreter's lock released, and at most one level of 255 apart. Whatever they do not serve, and whatever is wrong, is
+Pillow's to say.
 """
 
 import hashlib
 import io
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
+import numpy as np
+import simplejpeg
 import torch
+import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
-from torchvision.io import ImageReadMode, decode_jpeg
-from torchvision.models import ResNet18_Weights
-from torchvision.transforms import functional as plain
-from torchvision.transforms.v2 import functional as F
 
+from services.contract.model import PREPROCESSING
 from workers.vision import decoder
 from workers.vision.decoder import MAX_PIXELS, Unreadable, in_words, refuse_large
 from workers.vision.shown import RULES, Notes, lacks_its_end, orientation_of, shown, with_its_end, without_metadata
-
-PixelsOrImage = TypeVar("PixelsOrImage", torch.Tensor, Image.Image)
 
 SECONDS = 20  # of a core that a rare format may take: some 100 times what MAX_PIXELS of BMP do
 DRAFTED_SIDE = 512  # pixels: a JPEG over the cap is decoded smaller, its short side no less than this
 CANARIES = Path(__file__).parent / "canaries"
 
-# Its successor, TorchCodec, is a further dependency; once torchvision drops the decoder, it is that or Pillow alone.
-warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision", DeprecationWarning)
+SIDE = PREPROCESSING.crop
 
-TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
-SIDE = int(TRANSFORMS.crop_size[0])
 
 # (3, height, width) as a viewer that obeys the orientation shows it.
 TENSOR_TURNS: Final[dict[int, Callable[[torch.Tensor], torch.Tensor]]] = {
@@ -54,7 +49,8 @@ def preprocess() -> str:
     digest = hashlib.sha256()
     for path in sorted(CANARIES.iterdir()):
         digest.update(pixels(path.read_bytes()).numpy().tobytes())
-    return f"{TRANSFORMS!r}; pixels by rules {RULES}, canaries {digest.hexdigest()[:16]}"
+    rules = f"rules {RULES}, simplejpeg {simplejpeg.__version__}, canaries {digest.hexdigest()[:16]}"
+    return f"{PREPROCESSING!r}; pixels by {rules}"
 
 
 def pixels(content: bytes) -> torch.Tensor:
@@ -70,7 +66,7 @@ def read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
         if again := _read_again(content):
             return again
         image, notes = decoder.decoded(content, SECONDS)
-        return _as_tensor(_cropped(image)), notes
+        return _from_image(image), notes
     except (Unreadable, MemoryError):
         raise  # a moment without memory says nothing of the image
     except Exception as error:  # decoders raise whatever they like on damaged bytes
@@ -89,8 +85,10 @@ def pixels_of(content: bytes) -> int:
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
     """(B, 3, 224, 224) uint8 → float32, as the last two of the transforms do it, on whatever device."""
-    floats: torch.Tensor = plain.normalize(plain.convert_image_dtype(pixels), TRANSFORMS.mean, TRANSFORMS.std)
-    return floats
+    mean, std = (
+        torch.tensor(each, device=pixels.device)[:, None, None] for each in (PREPROCESSING.mean, PREPROCESSING.std)
+    )
+    return (pixels.float() / 255).sub_(mean).div_(std)
 
 
 def _read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
@@ -101,10 +99,10 @@ def _read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
         refuse_large(image)
         cut = ["cut"] if is_jpeg and lacks_its_end(content) else []
         if is_jpeg and not exact and image.mode in ("RGB", "L") and image.size == whole:
-            with suppress(RuntimeError):  # Pillow has the last word
-                return _cropped(_decoded_jpeg(content, orientation_of(image))), cut
+            with suppress(ValueError):  # Pillow has the last word
+                return _from_jpeg(content, orientation_of(image)), cut
         upright, notes = shown(image)
-        return _as_tensor(_cropped(upright)), cut + notes
+        return _from_image(upright), cut + notes
 
 
 def _read_again(content: bytes) -> tuple[torch.Tensor, Notes] | None:
@@ -126,20 +124,30 @@ def _draft(image: Image.Image) -> None:
     image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
 
 
-def _decoded_jpeg(content: bytes, orientation: int) -> torch.Tensor:
-    """(3, height, width) uint8, upright. Pillow reads the orientation, as torchvision sees but the first APP1."""
-    encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    image: torch.Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=False)
-    return TENSOR_TURNS[orientation](image) if orientation in TENSOR_TURNS else image
+def _from_jpeg(content: bytes, orientation: int) -> torch.Tensor:
+    """(3, SIDE, SIDE) uint8. Raises ValueError where anything about it is odd."""
+    image = torch.from_numpy(simplejpeg.decode_jpeg(content)).permute(2, 0, 1)  # (3, height, width), channels last
+    upright = TENSOR_TURNS[orientation](image) if orientation in TENSOR_TURNS else image
+    width, height = _resized(upright.shape[2], upright.shape[1])
+    resized = F.interpolate(upright[None], (height, width), mode="bilinear", antialias=True)[0]
+    left, top = _margins(width, height)
+    return resized[:, top : top + SIDE, left : left + SIDE]
 
 
-def _cropped(image: PixelsOrImage) -> PixelsOrImage:
-    resized = F.resize(image, TRANSFORMS.resize_size, interpolation=TRANSFORMS.interpolation, antialias=True)
-    cropped: PixelsOrImage = F.center_crop(resized, TRANSFORMS.crop_size)
-    return cropped
+def _from_image(image: Image.Image) -> torch.Tensor:
+    """(3, SIDE, SIDE) uint8, of an upright one in RGB."""
+    size = _resized(*image.size)
+    left, top = _margins(*size)
+    cropped = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + SIDE, top + SIDE))
+    return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
 
 
-def _as_tensor(image: Image.Image) -> torch.Tensor:
-    """(3, height, width) uint8."""
-    tensor: torch.Tensor = F.pil_to_tensor(image)
-    return tensor
+def _resized(width: int, height: int) -> tuple[int, int]:
+    """The short side becomes PREPROCESSING.resize, the long one keeps the shape."""
+    short = min(width, height)
+    return PREPROCESSING.resize * width // short, PREPROCESSING.resize * height // short
+
+
+def _margins(width: int, height: int) -> tuple[int, int]:
+    """Left of the square that is cut from the middle, and above it."""
+    return round((width - SIDE) / 2), round((height - SIDE) / 2)

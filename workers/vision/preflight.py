@@ -11,7 +11,6 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import resnet18
 
 from services.contract.errors import DeviceUnavailable
 from services.contract.preflight import DEVICE_REPORTS, Check, DeviceReport
@@ -21,6 +20,7 @@ from workers.vision import backbone
 from workers.vision.backbone import DTYPES
 from workers.vision.device import candidates, describe, native, open_device
 from workers.vision.images import SIDE, normalised
+from workers.vision.resnet import ResNet18
 
 LEARNING_RATE, MOMENTUM = 1e-2, 0.9
 MIN_COSINE = 0.999
@@ -42,7 +42,7 @@ def autograd_identities(device: torch.device) -> str:
 def whole_network_step(device: torch.device) -> str:
     """One step of SGD on every parameter: the first one moves each by −lr · gradient."""
     torch.manual_seed(0)
-    model = resnet18(weights=None).to(device)
+    model = ResNet18().to(device)
     data, labels = torch.rand(1, 3, 64, 64).to(device), torch.rand(1, 1000).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     before = [parameter.detach().clone() for parameter in model.parameters()]

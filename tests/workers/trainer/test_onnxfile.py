@@ -13,14 +13,16 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image, ImageDraw, ImageFilter
 from torch import nn
+from torchvision.models import ResNet18_Weights
 from torchvision.transforms.v2 import functional as F
 
 from services.contract.weights import RandomWeights
 from workers.trainer import onnxfile
 from workers.vision.backbone import load
-from workers.vision.images import SIDE, TRANSFORMS, normalised
+from workers.vision.images import SIDE, normalised
 
 LABELS = ["cat", "dog", "größer", "bird", "fish"]
+TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
 TEMPERATURE = 1.7
 # Width and height: shrunk and enlarged; 343 leaves an odd margin around the crop, 511 a fraction of a pixel.
 SIZES = [

@@ -1,5 +1,5 @@
 """Pixels are those of torchvision's transforms on Pillow's RGB image, turned as its EXIF says: one level of 255 apart
-at most where torchvision decodes a JPEG, and equal elsewhere."""
+at most where simplejpeg decodes a JPEG, and equal elsewhere."""
 
 import io
 import struct
@@ -87,7 +87,7 @@ def test_an_image_is_turned_as_its_exif_says(orientation: int, format: str) -> N
 
 
 def test_a_plain_jpeg_does_not_take_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_as_tensor", lambda image: pytest.fail("Pillow decoded it"))
+    monkeypatch.setattr(images, "_from_image", lambda image: pytest.fail("Pillow decoded it"))
     pixels(saved(photo(320, 240), "jpeg"))
     pixels(saved(photo(320, 240).convert("L"), "jpeg"))
 
