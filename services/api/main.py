@@ -44,6 +44,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.include_router(files.uploads)
     app.include_router(uploads.parts)
     app.include_router(events.tokens)
+    app.include_router(events.feed)
     for routes in (files, uploads, jobs, events, models, predictions, chat, fleet, health, metrics):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)

@@ -1,4 +1,4 @@
-"""A job's events as server-sent events: resumable by id, honest about gaps, ended with `done`."""
+"""A stream of events as server-sent events: resumable by id, honest about gaps; a job's ends with `done`."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from redis.exceptions import RedisError
 from starlette.types import Send
 
-from services.api.streams import Gap, News, Streams
+from services.api.streams import Gap, News, Source, Streams
 from services.contract.errors import InvalidRequest
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED
@@ -55,12 +55,12 @@ class EventStream(StreamingResponse):
 
 
 async def stream(
-    record: JobRecord, after: str, streams: Streams, timing: Timing, closing: asyncio.Event
+    source: Source, after: str, streams: Streams, timing: Timing, closing: asyncio.Event
 ) -> AsyncGenerator[str, None]:
     """The text of the stream, from the event after `after` on."""
     yield f"retry: {round(1000 * timing.stream_retry)}\n"  # no blank line: some clients would take it for an event
     try:
-        async with aclosing(streams.listen(record.id, after, closing, heartbeat=timing.stream_heartbeat)) as entries:
+        async with aclosing(streams.listen(source, after, closing, heartbeat=timing.stream_heartbeat)) as entries:
             async for news in entries:
                 yield "".join(map(_text, news)) or ": still here\n"
                 if news and isinstance(news[-1], StreamEntry) and news[-1].final:
@@ -74,7 +74,17 @@ async def stream(
         # Else the client comes back by itself, with its last id.
 
 
+async def with_its_start(after: str, text: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """A feed begins in the middle: the first event's id is where to come back, should nothing have happened yet."""
+    yield f'id: {after}\nevent: start\ndata: {{"object": "events.start"}}\n\n'
+    async with aclosing(text):
+        async for piece in text:
+            yield piece
+
+
 def _text(entry: News) -> str:
     if isinstance(entry, Gap):
         return f"event: gap\ndata: {json.dumps({'trimmed_to': entry.trimmed_to})}\n\n"
+    if entry.data is None:  # a feed's, whose job trimmed or moved it since
+        return f"id: {entry.id}\nevent: gap\ndata: {json.dumps({'trimmed_to': entry.id})}\n\n"
     return f"id: {entry.id}\ndata: {entry.data}\n\n"

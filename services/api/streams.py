@@ -1,6 +1,6 @@
-"""Live streams: one reader of the jobs' Redis streams a process, any number of listeners.
+"""Live streams: one reader of Redis' streams a process, of jobs and of tenants' feeds; any number of listeners.
 
-The reader hands each new entry to the job's listeners. A listener that does not keep up holds no memory: its buffer
+The reader hands each new entry to the stream's listeners. A listener that does not keep up holds no memory: its buffer
 is dropped, and it catches up from Redis, from the last id that it sent.
 """
 
@@ -8,17 +8,18 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from redis.exceptions import ResponseError
 
 from services.contract.timing import Timing
 from services.process.ending import end
-from services.store import keys
+from services.store.commands import StreamEntries
 from services.store.connection import connect, is_away
 from services.store.events import StreamEntry, order
+from services.store.feeds import FeedEntry
 from services.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,24 @@ FEW = 32  # listeners that are woken together: some 2 ms of their sending
 READ = 500  # entries of each stream that are read at once
 
 
+Entry: TypeAlias = StreamEntry | FeedEntry
+
+
+class Source(Protocol):
+    """A stream in Redis: a job's, or a tenant's feed."""
+
+    @property
+    def key(self) -> str: ...
+
+    async def since(self, after: str, *, limit: int) -> Sequence[Entry]: ...
+
+    async def last(self) -> str: ...
+
+    async def trimmed_to(self) -> str: ...
+
+    async def entries(self, raws: StreamEntries) -> Sequence[Entry]: ...
+
+
 @dataclass(frozen=True)
 class Gap:
     """Entries up to `trimmed_to` are gone."""
@@ -36,20 +55,20 @@ class Gap:
     trimmed_to: str
 
 
-News: TypeAlias = StreamEntry | Gap
+News: TypeAlias = Entry | Gap
 
 
 @dataclass(eq=False)
 class Listener:
     """One client's place: entries after `last` wait in `buffer`, unless it `lags`."""
 
-    job: str
+    source: Source
     last: str
-    buffer: deque[StreamEntry] = field(default_factory=deque)
+    buffer: deque[Entry] = field(default_factory=deque)
     lags: bool = True
     news: asyncio.Future[None] | None = None  # who waits for some
 
-    def take(self, new: StreamEntry) -> None:
+    def take(self, new: Entry) -> None:
         if len(self.buffer) >= BUFFER:
             self.lose()
         if not self.lags:
@@ -66,9 +85,9 @@ class Listener:
         if self.news is not None and not self.news.done():
             self.news.set_result(None)
 
-    def next_few(self) -> list[StreamEntry]:
+    def next_few(self) -> list[Entry]:
         """Of the buffer, what was not given yet."""
-        few: list[StreamEntry] = []
+        few: list[Entry] = []
         while self.buffer and len(few) < PAGE:
             new = self.buffer.popleft()
             if order(new.id) > order(self.last):
@@ -79,20 +98,20 @@ class Listener:
 
 class Streams:
     def __init__(self, store: Store, url: str, timing: Timing) -> None:
-        self._redis, self._events, self._outage, self._timing = store.redis, store.events, store.outage, timing
+        self._redis, self._outage, self._timing = store.redis, store.outage, timing
         self._reader = connect(url, timing, block=timing.stream_block)
         self._reader_id: int | None = None
-        self._listeners: dict[str, set[Listener]] = {}
+        self._listeners: dict[str, set[Listener]] = {}  # by their stream's key
         self._positions: dict[str, str] = {}
         self._changed = False  # a stream was added that the reader does not read yet
         self._anyone = asyncio.Event()
 
     async def listen(
-        self, job: str, after: str, closing: asyncio.Event, *, heartbeat: float
+        self, source: Source, after: str, closing: asyncio.Event, *, heartbeat: float
     ) -> AsyncGenerator[list[News], None]:
         """Every entry after the id `after`, then those to come, some at a time, and a Gap where some were trimmed;
         none after `heartbeat` seconds of silence. Ends as the service closes."""
-        listener, ending = Listener(job, after), asyncio.ensure_future(closing.wait())
+        listener, ending = Listener(source, after), asyncio.ensure_future(closing.wait())
         try:
             await self._add(listener)
             while not closing.is_set():
@@ -138,8 +157,8 @@ class Streams:
         """What waits: from Redis while the listener lags, else from its buffer."""
         while listener.lags:
             listener.lags = False  # from here on the reader fills the buffer; what Redis gives twice is skipped
-            while page := await self._events.since(listener.job, listener.last, limit=PAGE):
-                trimmed_to = await self._events.trimmed_to(listener.job)
+            while page := await listener.source.since(listener.last, limit=PAGE):
+                trimmed_to = await listener.source.trimmed_to()
                 if order(listener.last) < order(trimmed_to) < order(page[0].id):
                     yield [Gap(trimmed_to)]
                 listener.last = page[-1].id
@@ -148,20 +167,21 @@ class Streams:
             yield [*waiting]
 
     async def _add(self, listener: Listener) -> None:
-        self._listeners.setdefault(listener.job, set()).add(listener)
-        if listener.job not in self._positions:
-            last = await self._events.last(listener.job)
-            self._positions.setdefault(listener.job, last.id if last else "0-0")
+        key = listener.source.key
+        self._listeners.setdefault(key, set()).add(listener)
+        if key not in self._positions:
+            self._positions.setdefault(key, await listener.source.last())
             self._changed = True
             self._anyone.set()
             await self._interrupt()
 
     def _remove(self, listener: Listener) -> None:
-        others = self._listeners.get(listener.job, set())
+        key = listener.source.key
+        others = self._listeners.get(key, set())
         others.discard(listener)
         if not others:
-            self._listeners.pop(listener.job, None)
-            self._positions.pop(listener.job, None)
+            self._listeners.pop(key, None)
+            self._positions.pop(key, None)
         if not self._listeners:
             self._anyone.clear()
 
@@ -176,21 +196,24 @@ class Streams:
         if self._reader_id is None:
             self._reader_id = await self._reader.client_id()
         self._changed = False
-        jobs = {keys.events(job): job for job in self._positions}
-        if not jobs:
+        positions = dict(self._positions)
+        if not positions:
             await asyncio.sleep(0.01)  # a listener is just being added
             return
-        positions = {name: self._positions[job] for name, job in jobs.items()}
         block = round(self._timing.stream_block * 1000)
-        for name, entries in await self._reader.xread(positions, block=block, count=READ) or []:
-            await self._hand_out(jobs[name.decode()], [StreamEntry.of(raw) for raw in entries])
+        for name, raws in await self._reader.xread(positions, block=block, count=READ) or []:
+            await self._hand_out(name.decode(), raws)
         self._outage.is_over()
 
-    async def _hand_out(self, job: str, entries: list[StreamEntry]) -> None:
+    async def _hand_out(self, key: str, raws: StreamEntries) -> None:
         """To a few listeners at a time, so that requests come in between; what comes meanwhile is read together."""
-        if job in self._positions:
-            self._positions[job] = entries[-1].id
-        for number, listener in enumerate(tuple(self._listeners.get(job, ())), 1):
+        listeners = tuple(self._listeners.get(key, ()))
+        if not listeners:
+            return
+        entries = await listeners[0].source.entries(raws)
+        if key in self._positions:
+            self._positions[key] = entries[-1].id
+        for number, listener in enumerate(listeners, 1):
             for new in entries:
                 listener.take(new)
             if number % FEW == 0:

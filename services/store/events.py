@@ -13,7 +13,7 @@ from services.contract.events import Event, NewEvent
 from services.contract.transitions import Status
 from services.store import keys, places
 from services.store.blobs import Blobs
-from services.store.commands import Redis, Value
+from services.store.commands import Redis, StreamEntries, Value
 from services.store.leases import Claim, write
 from services.store.reading import readable
 from services.store.record import Latest
@@ -77,6 +77,33 @@ class StreamEntry:
         return f'{{"id":"{self.id}","object":"fine_tuning.job.event",{self.json[1:]}'
 
 
+@dataclass(frozen=True)
+class JobStream:
+    """One job's events, as a stream to follow."""
+
+    events: "Events"
+    job: str
+
+    @property
+    def key(self) -> str:
+        return keys.events(self.job)
+
+    async def since(self, after: str, *, limit: int) -> list[StreamEntry]:
+        """Oldest first, what came after the id `after`."""
+        return await self.events.since(self.job, after, limit=limit)
+
+    async def last(self) -> str:
+        """The id of the newest entry; "0-0" if there is none."""
+        last = await self.events.last(self.job)
+        return last.id if last else "0-0"
+
+    async def trimmed_to(self) -> str:
+        return await self.events.trimmed_to(self.job)
+
+    async def entries(self, raws: StreamEntries) -> list[StreamEntry]:
+        return [StreamEntry.of(raw) for raw in raws]
+
+
 class Events:
     def __init__(self, redis: Redis, scripts: Scripts, blobs: Blobs) -> None:
         self._redis, self._scripts, self._blobs = redis, scripts, blobs
@@ -90,6 +117,9 @@ class Events:
         args += batch.latest.as_fields()
         rest = await write(self._scripts, "emit", claim, args, more_keys=[keys.series(claim.job)])
         return Status(rest[0].decode())
+
+    def of_job(self, id: str) -> JobStream:
+        return JobStream(self, id)
 
     async def newest(self, id: str, *, after: str | None, limit: int) -> tuple[list[Event], bool]:
         """Newest first, from the one before `after`; and whether there are more."""

@@ -22,6 +22,7 @@ async def forget_tenant(store: Store, tenant: str) -> ForgottenTenant:
     if not stopping:
         async with store.turns.held(keys.files_turn(tenant)):
             files = await _forget_files(store, tenant)
+        await store.redis.delete(keys.feed(tenant))
         for place in places.of_tenant(tenant):
             await asyncio.to_thread(store.blobs.delete_folder, place)
     return ForgottenTenant(tenant=tenant, jobs=jobs, files=files, stopping=stopping)

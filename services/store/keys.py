@@ -17,6 +17,11 @@ def events(id: str) -> str:
     return f"{PREFIX}:job:{id}:events"
 
 
+def feed(tenant: str) -> str:
+    """stream, capped: where each event of a tenant's jobs lies. Forever."""
+    return f"{PREFIX}:feed:{tenant}"
+
+
 def series(id: str) -> str:
     """string: packed points, never trimmed (see `events.POINT`). Until the job, ended, is put away."""
     return f"{PREFIX}:job:{id}:series"
@@ -145,7 +150,7 @@ TOTALS: Final = f"{PREFIX}:totals"  # hash: what has been counted since the stor
 def of_job(id: str, tenant: str) -> list[str]:
     """The keys that every script is given first, in the prelude's order."""
     own = (queued_by(tenant, kind) for kind in KINDS)
-    return [job(id), events(id), RUNNING, ENDED, *(queued(kind) for kind in KINDS), TOTALS, TURNS, HELD, *own]
+    return [job(id), events(id), RUNNING, ENDED, *map(queued, KINDS), TOTALS, TURNS, HELD, *own, feed(tenant)]
 
 
 def train_queue(kind: str) -> str:

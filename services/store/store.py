@@ -22,6 +22,7 @@ from services.store.connection import (
     refusal_to_use,
 )
 from services.store.events import Events
+from services.store.feeds import Feed
 from services.store.files import Files
 from services.store.hints import Hints, celery
 from services.store.history import History
@@ -61,6 +62,9 @@ class Store:
     pending_uploads: PendingUploads
     rates: Rates
     retention_days: float | None
+
+    def feed(self, tenant: str) -> Feed:
+        return Feed(self.redis, tenant)
 
     async def labels(self, record: JobRecord) -> list[str] | None:
         """A job's, where they are few enough to be shown."""

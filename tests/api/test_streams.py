@@ -34,7 +34,7 @@ class Writer:
         self._store = self._runner.run(self._opened.enter_async_context(open_store(settings)))
         claim = self._runner.run(self._store.leases.claim(job, profile()))
         assert claim is not None
-        self._claim = claim
+        self._claim, self.job = claim, job
 
     def say(self, *messages: str) -> None:
         self._batch += 1

@@ -159,7 +159,7 @@ def _model(told: Told, undisturbed: Told) -> Iterator[str]:
 
 # What may stand in Redis beside the keys of jobs: Celery's own, and what expires by itself.
 COMMON = re.compile(
-    r"headway:(jobs:(tenant:local|ended|put_away|turns|held|aside|queued:.*)|workers?(:.*)?|reaper|totals"
+    r"headway:(jobs:(tenant:local|ended|put_away|turns|held|aside|queued:.*)|feed:local|workers?(:.*)?|reaper|totals"
     r"|checkpoints:stored:local|models:tenant:local|files:(tenant:local|expiring|forgotten|turn:.*|stored:.*)|file:file-\w+"
     r"|(idempotency|submission|unread|rate|stream_token):.*)$"
     r"|headway\.train(\.\w+)?$"

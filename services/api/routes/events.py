@@ -1,4 +1,4 @@
-"""A job's events: as OpenAI's list, or as a live stream that survives disconnects."""
+"""A job's events: as OpenAI's list, or as a live stream that survives disconnects; and those of all jobs as one."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore, TheStreams
 from services.api.door import Door
 from services.api.pages import Page, page
-from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream
+from services.api.sse import MEDIA_TYPE, EventStream, is_over, resume_point, stream, with_its_start
 from services.contract.errors import InvalidRequest
 from services.contract.events import Event
 from services.contract.units import Object
@@ -16,6 +16,7 @@ from services.contract.units import Object
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=Door)
 
 
+feed = APIRouter(prefix="/v1/events", tags=["fine-tuning"], route_class=Door)
 tokens = APIRouter(prefix="/v1/stream_tokens", tags=["fine-tuning"], route_class=Door)
 
 
@@ -48,7 +49,30 @@ async def events(
     point = resume_point(last_event_id_header or last_event_id)
     if await is_over(store, record, point):
         return Response(status_code=204)
-    return EventStream(stream(record, point, streams, settings.timing, request.app.state.closing))
+    source, closing = store.events.of_job(record.id), request.app.state.closing
+    return EventStream(stream(source, point, streams, settings.timing, closing))
+
+
+@feed.get("", response_class=EventStream, responses={200: {"content": {MEDIA_TYPE: {}}}})
+async def all_events(
+    tenant: Tenant,
+    request: Request,
+    store: TheStore,
+    streams: TheStreams,
+    settings: TheSettings,
+    last_event_id: str | None = None,
+    last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> Response:
+    """What happens to any of your jobs, live as server-sent events: each as in its job's stream, with the job's id.
+
+    `event: start` has the id to come back with; then comes what happens next, or all after `Last-Event-ID`.
+    `event: gap`: something was trimmed. It has no end.
+    """
+    source = store.feed(tenant)
+    last = last_event_id_header or last_event_id
+    point = resume_point(last) if last else await source.last()
+    text = stream(source, point, streams, settings.timing, request.app.state.closing)
+    return EventStream(with_its_start(point, text))
 
 
 def _check_after(after: str | None) -> None:

@@ -1,10 +1,11 @@
--- Shared by every script. Each is called with these keys first, and its own from KEYS[16] on:
+-- Shared by every script. Each is called with these keys first, and its own from KEYS[17] on:
 --   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu · 9 totals · 10 the tenants'
---   turns · 11 how many jobs of each tenant workers own · 12 to 15 the tenant's own queues any, cuda, mps, cpu
+--   turns · 11 how many jobs of each tenant workers own · 12 to 15 the tenant's own queues any, cuda, mps, cpu ·
+--   16 the tenant's feed
 -- and answers {word, ...} with a word of scripts.Answer.
 local JOB, EVENTS, RUNNING, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TOTALS = KEYS[9]
-local TURNS, HELD = KEYS[10], KEYS[11]
+local TURNS, HELD, FEED = KEYS[10], KEYS[11], KEYS[16]
 local OWN = {any = KEYS[12], cuda = KEYS[13], mps = KEYS[14], cpu = KEYS[15]}
 local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
 local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there, and totals.Count
@@ -68,9 +69,10 @@ local function trim(bytes)
   redis.call('HSET', JOB, 'trimmed_to', last, 'events_bytes', text(bytes))
 end
 
--- Adds an event, ready as JSON.
+-- Adds an event, ready as JSON; the feed says where it lies.
 local function say_json(record, event, final)
-  redis.call('XADD', EVENTS, record.fence .. '-*', 'event', event, 'final', final and '1' or '0')
+  local id = redis.call('XADD', EVENTS, record.fence .. '-*', 'event', event, 'final', final and '1' or '0')
+  redis.call('XADD', FEED, 'MAXLEN', '~', TABLE.feed_cap, '*', 'job', record.id, 'event', id)
   local bytes = redis.call('HINCRBY', JOB, 'events_bytes', #event)
   if redis.call('XLEN', EVENTS) > TABLE.events_cap or bytes > TABLE.events_bytes then trim(bytes) end
 end
