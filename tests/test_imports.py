@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 VISION = {
     "services.contract",
     "services.datasets",
+    "services.pictures",
     "torch",
     "torchvision",
     "numpy",
@@ -27,6 +28,7 @@ VISION = {
 ALLOWED = {
     "services.contract": {"pydantic", "pydantic_core"},
     "services.datasets": {"services.contract", "chardet"},
+    "services.pictures": {"services.contract", "services.datasets", "numpy", "PIL", "pillow_heif"},
     "workers.vision": VISION,
     "workers.trainer": VISION | {"workers.vision", "services", "onnx"},
     "workers.predictor": VISION

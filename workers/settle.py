@@ -59,6 +59,8 @@ async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str])
         if relay.outcome.evaluation is not None:
             whole = relay.outcome.evaluation.model_dump_json().encode()
             await asyncio.to_thread(blobs.put, places.evaluation(model), whole)
+        if done.judged is not None:
+            await asyncio.to_thread(blobs.put_file, places.judged(model), relay.folder / done.judged)
         await _say_finished(store, relay, done, model)
     except OSError as error:
         await asyncio.to_thread(blobs.delete_folder, model)

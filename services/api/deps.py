@@ -10,6 +10,7 @@ from services.api.listers import Listers
 from services.api.named import NamedModel, named_model
 from services.api.predictors import Predictors
 from services.api.streams import Streams
+from services.api.thumbnails import Thumbnails
 from services.contract.errors import NotFound
 from services.settings import Settings
 from services.store.files import FileRecord
@@ -42,7 +43,13 @@ def _predictors(request: Request) -> Predictors:
     return predictors
 
 
+def _thumbnails(request: Request) -> Thumbnails:
+    thumbnails: Thumbnails = request.app.state.thumbnails
+    return thumbnails
+
+
 TheListers = Annotated[Listers, Depends(_listers)]
+TheThumbnails = Annotated[Thumbnails, Depends(_thumbnails)]
 TheStore = Annotated[Store, Depends(_store)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 ThePredictors = Annotated[Predictors, Depends(_predictors)]

@@ -19,6 +19,7 @@ from services.api.predictors import Predictors
 from services.api.prefix import UnderPath
 from services.api.routes import chat, events, files, fleet, health, jobs, metrics, models, predictions, uploads
 from services.api.streams import Streams
+from services.api.thumbnails import Thumbnails
 from services.contract.errors import HeadwayError
 from services.process.ending import end
 from services.settings import Settings, settings
@@ -75,7 +76,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         reading = asyncio.create_task(streams.run())
         app.state.store, app.state.streams = store, streams
         app.state.predictors = Predictors(config.predictors, config.timing)
-        with contextlib.closing(Listers(config.timing)) as app.state.listers:
+        with (
+            contextlib.closing(Listers(config.timing)) as app.state.listers,
+            contextlib.closing(Thumbnails(config.timing)) as app.state.thumbnails,
+        ):
             yield
         app.state.closing.set()
         await end(reading)

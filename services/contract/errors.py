@@ -2,7 +2,8 @@
 
 HeadwayError                        what a request can end with
 ├── InvalidRequest            422   a field is wrong: `param` names it
-│   └── InvalidArchive        422   an upload is no archive we can read
+│   ├── InvalidArchive        422   an upload is no archive we can read
+│   └── ImageUnreadable       422   a stored image cannot be decoded
 ├── BadRequest                400   the request cannot be parsed
 ├── Unauthorized              401
 ├── Forbidden                 403
@@ -59,6 +60,12 @@ class InvalidArchive(InvalidRequest):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, param="file")
+
+
+class ImageUnreadable(InvalidRequest):
+    """A stored image that cannot be decoded."""
+
+    code = "image_unreadable"
 
 
 class Unauthorized(HeadwayError):

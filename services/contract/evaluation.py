@@ -1,8 +1,11 @@
 """How good a model is on images that it was not trained on."""
 
+from typing import Literal, NamedTuple
+
 from pydantic import BaseModel, Field
 
 from services.contract.contents import Split
+from services.contract.units import Object
 
 SCORES = 100  # labels up to which a job shows each one's
 
@@ -36,3 +39,26 @@ class Evaluation(BaseModel):
     def in_short(self) -> "Evaluation":
         """As it stands in a job: without the scores of more labels than anyone reads."""
         return self if len(self.labels) <= SCORES else self.model_copy(update={"labels": []})
+
+
+class Judgement(NamedTuple):
+    """One held-out image, as a line of the file that a trainer leaves: the worst first."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    loss: float
+
+
+class JudgedImage(BaseModel):
+    """What the model does on one of the held-out images."""
+
+    id: str = Field(description="its rank, from 0: the worst has the largest loss")
+    object: Object[Literal["evaluation.image"]] = "evaluation.image"
+    file: str = Field(description="the id of the file that holds it")
+    path: str = Field(description="in that file: …/files/{file}/images/{path} shows it")
+    label: str = Field(description="that it has")
+    predicted: str = Field(description="the label that the model takes it for")
+    probability: float = Field(description="of the predicted label, 0 to 1, as a prediction gives it")
+    loss: float = Field(description="its cross-entropy, nats")

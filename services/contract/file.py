@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from services.contract.contents import Contents
+from services.contract.contents import Contents, Split
 from services.contract.layout import GUESSED, Layout
 from services.contract.report import Finding
 from services.contract.units import Id, Object, Sha256, UnixTime
@@ -30,6 +30,17 @@ class Listed(BaseModel):
     report: Path | None = None
     contents: Contents | None = None
     findings: list[Finding] = []
+
+
+class FileImage(BaseModel):
+    """One image of a file's data set."""
+
+    id: str = Field(description="its path in the archive; the next page's after")
+    object: Object[Literal["file.image"]] = "file.image"
+    label: str = Field(description="that it was read with")
+    split: Split = Field(description="that it was read as part of")
+    bytes: int = Field(description="of the image")
+    sha256: Sha256
 
 
 class File(BaseModel):

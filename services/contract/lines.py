@@ -107,13 +107,14 @@ class FeaturesLine(BaseModel):
 
 
 class DoneLine(BaseModel):
-    """The last line of a job that succeeded: the exports by format (paths in the trainer's folder), the receipt,
-    and by what its logits are divided for probabilities."""
+    """The last line of a job that succeeded: the exports by format and what was judged (paths in the trainer's folder),
+    the receipt, and by what its logits are divided for probabilities."""
 
     type: Literal["done"] = "done"
     exports: dict[Export, str]
     receipt: Receipt
     temperature: float = 1.0
+    judged: str | None = None
 
 
 class AliveLine(BaseModel):

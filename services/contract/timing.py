@@ -87,6 +87,7 @@ class Timing(Durations):
     images: float = 120.0  # of a body with some: 64 MiB at 5 Mbit/s
     pace: float = 30.0  # within which any body brings its least number of bytes
     listing: float = 300.0  # of an archive: 64 GiB unpacked
+    thumbnail: float = 60.0  # of 20 s of a core, which may be shared
     linger: float = 5.0  # for a body that nobody reads: a client sees our answer, then it is cut off
     stream_block: float = 5.0  # one read of the streams waits
     stream_heartbeat: float = 15.0  # of silence, then a comment, so that proxies keep the connection

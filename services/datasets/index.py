@@ -1,15 +1,19 @@
-"""The index that an upload leaves: one line of JSON an image, in path order."""
+"""The index that an upload leaves: one line of JSON an image, in path order; and the bytes that it points to."""
 
+import hashlib
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.contract.contents import Contents, Split
+from services.contract.errors import DataUnreadable
 from services.contract.report import DataReport
 
+NEAR: Final = 4096  # bytes of an index that are read line by line
 STORED, DEFLATED = 0, 8  # zip's numbers for how an image's bytes lie in the archive
 
 
@@ -53,3 +57,59 @@ def read_index(path: Path) -> Iterator[IndexedImage]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield IndexedImage(*json.loads(line))
+
+
+def images_from(path: Path, after: str) -> Iterator[IndexedImage]:
+    """Those whose paths come after `after`."""
+    return (image for image in _lines_near(path, after) if image.path > after)
+
+
+def image_at(path: Path, wanted: str) -> IndexedImage | None:
+    """The one that is called so in the archive."""
+    for image in _lines_near(path, wanted):
+        if image.path >= wanted:
+            return image if image.path == wanted else None
+    return None
+
+
+def _lines_near(path: Path, wanted: str) -> Iterator[IndexedImage]:
+    """From a little before where `wanted` stands, or would; found by halving, as an index may have a million lines."""
+    with path.open("rb") as file:
+        low, high = 0, file.seek(0, os.SEEK_END)  # no line before `low` comes after `wanted`
+        while high - low > NEAR:
+            middle = (low + high) // 2
+            file.seek(middle)
+            file.readline()  # the rest of one
+            start, line = file.tell(), file.readline()
+            if start < high and IndexedImage(*json.loads(line)).path <= wanted:
+                low = start
+            else:
+                high = middle
+        file.seek(low)
+        for line in file:
+            yield IndexedImage(*json.loads(line))
+
+
+class Archive:
+    """The upload's bytes, opened once and read at any place."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataUnreadable(f"The training data cannot be opened: {error.strerror}.") from None
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def read(self, image: IndexedImage) -> bytes:
+        """The image's own bytes. Raises DataUnreadable where they are no longer those of the upload."""
+        content = os.pread(self._file, image.stored, image.offset)
+        try:
+            if image.method == DEFLATED:
+                content = zlib.decompress(content, wbits=-zlib.MAX_WBITS)
+        except zlib.error:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != image.sha256:
+            raise DataUnreadable(f"{image.path} is not what was uploaded: the stored file was changed or damaged.")
+        return content

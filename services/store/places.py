@@ -34,6 +34,11 @@ def report(index: str) -> str:
     return f"{index.removesuffix('.index')}.report"
 
 
+def thumbnail(upload: str, sha256: str, side: int) -> str:
+    """Of one of its images; it begins as the upload does, and goes with it."""
+    return f"{upload}.{sha256}.{side}.jpg"
+
+
 def forgotten(tenant: str, name: str) -> str:
     """sha256s of pictures that none of the tenant's files has any more, 32 bytes each."""
     return f"{tenant}/forgotten/{name}"
@@ -62,6 +67,11 @@ def labels(model: str) -> str:
 def evaluation(model: str) -> str:
     """With every label's scores."""
     return f"{model}/evaluation.json"
+
+
+def judged(model: str) -> str:
+    """What the model does on each held-out image, a line each, the worst first."""
+    return f"{model}/judged.jsonl"
 
 
 def history(tenant: str, job: str) -> str:

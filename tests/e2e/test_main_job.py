@@ -73,6 +73,42 @@ def assert_predicts_like_its_evaluation(service: httpx.Client, job: str, images:
     assert right / len(paths) >= 0.8
 
 
+def test_each_held_out_image_is_judged_the_worst_first(service: httpx.Client, upload: Upload) -> None:
+    images = shapes(30)
+    file = upload(service, zipped(images)).json()["id"]
+    job = service.post(JOBS, json={"training_file": file, "n_epochs": 2, "split": 0.3, "seed": 3}).json()["id"]
+    done = ended(service, job)
+    judged, after = [], None
+    while True:
+        page = service.get(f"{JOBS}/{job}/evaluation/images", params={"limit": 7} | ({"after": after} if after else {}))
+        judged += page.json()["data"]
+        if not page.json()["has_more"]:
+            break
+        after = page.json()["last_id"]
+    evaluation = done["evaluation"]
+    assert len({image["path"] for image in judged} & set(images)) == len(judged) == evaluation["images"]
+    losses = [image["loss"] for image in judged]
+    assert losses == sorted(losses, reverse=True)
+    assert sum(losses) / len(losses) == pytest.approx(evaluation["loss"], abs=1e-5)
+    for image in judged:
+        assert image["path"].startswith(image["label"])
+        assert image["file"] == file
+    labels = [score["label"] for score in evaluation["labels"]]
+    for row, label in enumerate(labels):
+        for column, predicted in enumerate(labels):
+            pair = {"label": label, "predicted": predicted, "limit": 100}
+            found = service.get(f"{JOBS}/{job}/evaluation/images", params=pair).json()["data"]
+            assert len(found) == evaluation["confusion"][row][column]
+    wrong = service.get(f"{JOBS}/{job}/evaluation/images", params={"wrong": True, "limit": 100}).json()["data"]
+    assert [image["id"] for image in wrong] == [i["id"] for i in judged if i["label"] != i["predicted"]]
+    probability = judged[-1]["probability"]
+    content = images[judged[-1]["path"]]
+    form = {"model": done["fine_tuned_model"]}
+    answer = service.post("/v1/predictions", data=form, files={"image": ("a.png", content)}).json()
+    best = answer["data"][0]["labels"][0]
+    assert (best["label"], best["probability"]) == (judged[-1]["predicted"], pytest.approx(probability, abs=1e-3))
+
+
 def test_the_stream_the_list_and_the_metrics_tell_the_same_losses(service: httpx.Client, upload: Upload) -> None:
     job = submitted(service, upload, shapes(6), n_epochs=30, learning_rate=1e-3, batch_size=4)
     events = []

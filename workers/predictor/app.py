@@ -18,11 +18,11 @@ from services.contract.errors import WeightsUnavailable
 from services.contract.prediction import HeadSource, PredictorAnswer, PredictorOrder, PredictorRefusal, SeenImage
 from services.contract.timing import Timing
 from services.contract.weights import AnyWeights, NamedWeights
+from services.pictures.bounds import Unreadable
 from workers.predictor.backbones import Backbones, LoadedBackbone
 from workers.predictor.batches import Batches, Full
 from workers.predictor.heads import Heads
 from workers.vision.arrays import Floats
-from workers.vision.decoder import Unreadable
 from workers.vision.heads import Head, HeadUnreadable
 
 MOST = 256  # images in here at a time: two cores take some 3 s for them

@@ -54,7 +54,7 @@ def temperature(logits: Doubles, labels: Integers) -> float:
 
     def loss(log_temperature: float) -> float:
         by = math.exp(-log_temperature)
-        return float(np.mean(_logsumexp(logits * by) - believed * by))
+        return float(np.mean(logsumexp(logits * by) - believed * by))
 
     return math.exp(_minimum(loss)) if c > 1 and np.isfinite(logits).all() else 1.0
 
@@ -62,11 +62,18 @@ def temperature(logits: Doubles, labels: Integers) -> float:
 def calibration_error(logits: Doubles, labels: Integers, temperature: float) -> float:
     """Expected: the gap between confidence and accuracy, by confidence in 15 bins, weighted by their images."""
     scaled = logits / temperature
-    confidence = np.exp(scaled.max(axis=1) - _logsumexp(scaled))  # (n,)
+    confidence = np.exp(scaled.max(axis=1) - logsumexp(scaled))  # (n,)
     right = logits.argmax(axis=1) == labels  # (n,)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def logsumexp(logits: Doubles) -> Doubles:
+    """(n, C) → (n,)."""
+    most = logits.max(axis=1)
+    found: Doubles = most + np.log(np.exp(logits - most[:, None]).sum(axis=1))
+    return found
 
 
 def _in_fp32(examples: Sequence[Example], backbone: Backbone) -> Table:
@@ -77,13 +84,6 @@ def _in_fp32(examples: Sequence[Example], backbone: Backbone) -> Table:
     readable = torch.tensor([example.key not in unreadable for example in examples], dtype=torch.bool)
     labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
     return Table(rows, labels, readable).only_readable()
-
-
-def _logsumexp(logits: Doubles) -> Doubles:
-    """(n, C) → (n,)."""
-    most = logits.max(axis=1)
-    found: Doubles = most + np.log(np.exp(logits - most[:, None]).sum(axis=1))
-    return found
 
 
 def _minimum(loss: Callable[[float], float]) -> float:

@@ -11,6 +11,7 @@ from services.contract.errors import DataUnreadable
 from services.contract.lines import FeaturesLine, PhaseLine, WarningLine
 from services.contract.progress import FeatureUsage
 from services.contract.spec import TrainerSpec
+from services.pictures.shown import NOTES
 from workers.trainer.report import Report
 from workers.trainer.stop import Stopped
 from workers.trainer.table import Table
@@ -19,7 +20,6 @@ from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset, Example
 from workers.vision.rows import Rows
 from workers.vision.segments import Key
-from workers.vision.shown import NOTES
 
 NAMED = 20  # unreadable images that the warning names
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from workers.trainer.doubts import doubts
 from workers.trainer.evaluate import evaluate
 from workers.trainer.export import export
 from workers.trainer.features import Features
+from workers.trainer.judged import write_judged
 from workers.trainer.order import due
 from workers.trainer.receipt import receipt
 from workers.trainer.report import Report
@@ -30,9 +32,26 @@ from workers.trainer.train import Training
 from workers.trainer.trained import Trained
 from workers.vision import dataset
 from workers.vision.backbone import Backbone
-from workers.vision.dataset import Dataset
+from workers.vision.dataset import Dataset, Example
 
 SCORES = 1_000  # labels of all trials together up to which each trial's own scores are told
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the model is judged on in the end: the readable images of the test set where there is one, else of the
+    validation set. A row of `table` for each of `examples`."""
+
+    split: Split
+    examples: list[Example]
+    table: Table
+
+    @classmethod
+    def of(cls, data: Dataset, val: Table, test: Table) -> "HeldOut":
+        split: Split = "test" if len(test) else "val"
+        examples, table = (data.test, test.whole()) if split == "test" else (data.val, val.whole())
+        readable = [example for example, is_readable in zip(examples, table.readable, strict=True) if is_readable]
+        return cls(split, readable, table.only_readable())
 
 
 def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare: Backbone | None = None) -> None:
@@ -47,17 +66,16 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
         train, val, test = features.tables()
         training = Training(spec, train, val, report, stop_asked)
         state = training.run()
-        held_out, split = _held_out(val, test)
-        validation = val.whole()
+        held_out, validation = HeldOut.of(data, val, test), val.whole()
 
     leader = training.ranking.leader()
     report.say(PhaseLine(progress=_phase(training, "evaluating", 99.0)))
     folded = _folded(state, leader)
     temperature = fitted(spec, data.val, validation, backbone, folded)
     evaluation = None
-    if len(held_out):
-        line = _evaluation(spec, training, held_out, split)
-        evaluation = line.evaluation = _with_calibration(line.evaluation, held_out, folded, temperature)
+    if held_out.examples:
+        line = _evaluation(spec, training, held_out)
+        evaluation = line.evaluation = _with_calibration(line.evaluation, held_out.table, folded, temperature)
         report.say(line)
     for doubt in doubts(spec, state.standings[leader], spec.trials[leader], evaluation):
         report.say(doubt)
@@ -67,8 +85,9 @@ def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare
     trained = Trained(
         backbone.network, folded, output_names(spec.labels, spec.num_labels), made, evaluation, temperature
     )
-    files = export(trained, Path(spec.out))
-    report.say(DoneLine(exports=files, receipt=made, temperature=temperature))
+    out = Path(spec.out)
+    judged = write_judged(trained, held_out.examples, held_out.table, out) if held_out.examples else None
+    report.say(DoneLine(exports=export(trained, out), receipt=made, temperature=temperature, judged=judged))
 
 
 def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
@@ -77,11 +96,6 @@ def _order(spec: TrainerSpec, data: Dataset) -> list[int]:
     train, val = len(data.train), len(data.val)
     now, later = due(spec, train, at)
     return [*now, *range(train, train + val), *later, *range(train + val, len(data.all))]
-
-
-def _held_out(val: Table, test: Table) -> tuple[Table, Split]:
-    """What the model is judged on in the end: the test set where there is one, else the validation set."""
-    return (test.whole().only_readable(), "test") if len(test) else (val.whole().only_readable(), "val")
 
 
 def _folded(state: TrainingState, leader: int) -> nn.Linear:
@@ -102,15 +116,16 @@ def _phase(training: Training, phase: str, percent: float) -> Progress:
     return training.progress().model_copy(update={"phase": phase, "percent": percent})
 
 
-def _evaluation(spec: TrainerSpec, training: Training, held_out: Table, split: Split) -> EvaluationLine:
+def _evaluation(spec: TrainerSpec, training: Training, held_out: HeldOut) -> EvaluationLine:
     """Of every trial, in full of the best one."""
     state = training.state
-    table = Table(state.scaler(held_out.features), held_out.labels, held_out.readable)
+    judged = held_out.table
+    table = Table(state.scaler(judged.features), judged.labels, judged.readable)
     labels = output_names(spec.labels, spec.num_labels)
     trials = training.standings()
     for trial in trials:
         if trial.status != "diverged":
-            trial.evaluation = evaluate(state.head(trial.trial).layer(), table, labels, split)
+            trial.evaluation = evaluate(state.head(trial.trial).layer(), table, labels, held_out.split)
     best = trials[training.ranking.leader()].evaluation
     assert best is not None
     if not math.isfinite(best.loss):

@@ -1,38 +1,12 @@
 """The images of a job: read in place through the index that the upload left, labelled, and split."""
 
-import hashlib
-import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from services.contract.errors import DataUnreadable
 from services.contract.spec import ArchivePaths, TrainerSpec
-from services.datasets.index import DEFLATED, IndexedImage, read_index
-
-
-class Archive:
-    """The upload's bytes, opened once and read at any place."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise DataUnreadable(f"The training data cannot be opened: {error.strerror}.") from None
-
-    def read(self, image: IndexedImage) -> bytes:
-        """The image's own bytes. Raises DataUnreadable where they are no longer those of the upload."""
-        content = os.pread(self._file, image.stored, image.offset)
-        try:
-            if image.method == DEFLATED:
-                content = zlib.decompress(content, wbits=-zlib.MAX_WBITS)
-        except zlib.error:
-            content = b""
-        if hashlib.sha256(content).hexdigest() != image.sha256:
-            raise DataUnreadable(f"{image.path} is not what was uploaded: the stored file was changed or damaged.")
-        return content
+from services.datasets.index import Archive, IndexedImage, read_index
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ pixels go out. It ends with its stdin.
 
 import io
 import json
-import math
 import os
-import resource
 import select
 import signal
 import struct
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from typing import IO, Any
 
@@ -23,20 +20,12 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from services.datasets.pictures import HEAD, format_of
-from workers.vision.shown import Notes, shown
+from services.pictures.bounds import FORMATS, MEMORY, Unreadable, in_words, limit_memory, limit_time, refuse_large
+from services.pictures.shown import Notes, shown
 
-FORMATS = ("WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "HEIF")
-MAX_PIXELS = 100_000_000  # an image is decoded whole, three bytes a pixel; a 30,000 × 30,000 one would take 2.7 GB
-MAX_ASPECT = 300  # its short side becomes 256: of a strip 1 × 24,000 the other would have six million
-MEMORY = 3 * 1024**3  # bytes of address space: MAX_PIXELS in four channels, and copies
 LENGTH = struct.Struct(">Q")
 
-Image.MAX_IMAGE_PIXELS = None  # our own cap stands instead of Pillow's warning
 _of_thread = threading.local()
-
-
-class Unreadable(Exception):
-    """The bytes are no image that we can decode; the message says why."""
 
 
 def decoded(content: bytes, seconds: int) -> tuple[Image.Image, Notes]:
@@ -91,18 +80,6 @@ class Decoder:
         self.close()
 
 
-def refuse_large(image: Image.Image) -> None:
-    size = f"{image.width} × {image.height} pixels"
-    if image.width * image.height > MAX_PIXELS:
-        raise Unreadable(f"{size} are more than {MAX_PIXELS}")
-    if max(image.size) > MAX_ASPECT * min(image.size):
-        raise Unreadable(f"{size}: one side is more than {MAX_ASPECT} times the other")
-
-
-def in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:120]}"
-
-
 # --- the process ---------------------------------------------------------------------------------------------------
 
 
@@ -110,9 +87,9 @@ def main() -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     seconds, memory = map(int, sys.argv[1:])
     pillow_heif.register_heif_opener(thumbnails=False)
-    _limit(resource.RLIMIT_AS, memory)
+    limit_memory(memory)
     while length := source.read(LENGTH.size):
-        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
+        limit_time(seconds)
         told, pixels = _answer(_exactly(source, LENGTH.unpack(length)[0]))
         target.write(json.dumps(told).encode() + b"\n" + pixels)
         target.flush()
@@ -133,11 +110,6 @@ def _answer(content: bytes) -> tuple[dict[str, Any], bytes]:
         return {"refusal": "it takes more memory to decode than it may"}, b""
     except Exception as error:  # decoders raise whatever they like on damaged bytes
         return {"refusal": in_words(error)}, b""
-
-
-def _limit(what: int, most: int) -> None:
-    hard = resource.getrlimit(what)[1]
-    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _exactly(source: IO[bytes], length: int) -> bytes:

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 
 from services.contract.model import PREPROCESSING
+from services.pictures.bounds import MAX_PIXELS, Unreadable, in_words, refuse_large
+from services.pictures.shown import RULES, Notes, lacks_its_end, orientation_of, shown, with_its_end, without_metadata
 from workers.vision import decoder
-from workers.vision.decoder import MAX_PIXELS, Unreadable, in_words, refuse_large
-from workers.vision.shown import RULES, Notes, lacks_its_end, orientation_of, shown, with_its_end, without_metadata
 
 SECONDS = 20  # of a core that a rare format may take: some 100 times what MAX_PIXELS of BMP do
 DRAFTED_SIDE = 512  # pixels: a JPEG over the cap is decoded smaller, its short side no less than this

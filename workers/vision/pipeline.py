@@ -10,9 +10,9 @@ from itertools import islice
 
 import torch
 
+from services.pictures.bounds import Unreadable
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.decoder import Unreadable
 from workers.vision.device import take_cores
 from workers.vision.images import SIDE, read
 from workers.vision.segments import Key, Said

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from services.api.deps import After, Limit, OwnJob, Tenant, TheSettings, TheStore, TheStreams
@@ -53,7 +54,7 @@ async def events(
     return EventStream(stream(source, point, streams, settings.timing, closing))
 
 
-@feed.get("", response_class=EventStream, responses={200: {"content": {MEDIA_TYPE: {}}}})
+@feed.get("", response_class=StreamingResponse, responses={200: {"content": {MEDIA_TYPE: {}}}})
 async def all_events(
     tenant: Tenant,
     request: Request,

@@ -1,13 +1,26 @@
 """Files: uploads, listed and given back."""
 
 import asyncio
-from typing import Literal
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from services.api.deps import After, Limit, Order, OwnFile, Tenant, TheCaller, TheListers, TheSettings, TheStore
+from services.api.deps import (
+    After,
+    Limit,
+    Order,
+    OwnFile,
+    Tenant,
+    TheCaller,
+    TheListers,
+    TheSettings,
+    TheStore,
+    TheThumbnails,
+)
 from services.api.door import Door, StreamedDoor
 from services.api.downloads import Download
 from services.api.forms import form_of
@@ -15,11 +28,16 @@ from services.api.pages import Page, cursor, page
 from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import received
 from services.api.views import file_view
+from services.contract.contents import Split
 from services.contract.errors import FileNeeded, NotFound
-from services.contract.file import File
+from services.contract.file import File, FileImage
 from services.contract.report import DataReport
+from services.contract.thumbnail import SIDES
 from services.contract.units import Id, Object
+from services.datasets.index import image_at, images_from
 from services.store import keys
+from services.store.files import FileRecord
+from services.store.store import Store
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=Door)
 uploads = APIRouter(prefix="/v1/files", tags=["files"], route_class=StreamedDoor)
@@ -117,11 +135,55 @@ async def report(record: OwnFile, store: TheStore) -> DataReport:
         raise NotFound(f"{record.id} has no report: it was uploaded before there were any.", param="file_id") from None
 
 
+@router.get("/{file_id}/images")
+async def images(
+    record: OwnFile,
+    store: TheStore,
+    after: After = None,
+    limit: Limit = 20,
+    label: Annotated[str | None, Query(description="only of this one")] = None,
+    split: Annotated[Split | None, Query(description="only of this one")] = None,
+) -> Page[FileImage]:
+    """The images that it holds, by their paths."""
+    index = await _local(record, record.index, store)
+    found = await asyncio.to_thread(_some_images, index, after or "", limit + 1, label, split)
+    return page(found[:limit], len(found) > limit)
+
+
+@router.get("/{file_id}/images/{path:path}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+async def thumbnail(
+    record: OwnFile,
+    path: str,
+    store: TheStore,
+    thumbnails: TheThumbnails,
+    size: Annotated[int, Query(ge=1, le=SIDES[-1], description="of the longer side, pixels; the next of a few")] = 256,
+) -> Response:
+    """One of its images as a small JPEG, upright, whatever format it has."""
+    image = await asyncio.to_thread(image_at, await _local(record, record.index, store), path)
+    if image is None:
+        raise NotFound(f"{record.id} has no image {path}.", param="path")
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(await thumbnails.get(record, image, size, store), media_type="image/jpeg", headers=headers)
+
+
 @router.get("/{file_id}/content", response_class=FileResponse)
 async def content(record: OwnFile, store: TheStore) -> Response:
     """The bytes as they were uploaded."""
+    return Download(await _local(record, record.upload, store), record.filename)
+
+
+async def _local(record: FileRecord, place: str, store: Store) -> Path:
     try:
-        path = await asyncio.to_thread(store.blobs.local, record.upload)
+        return await asyncio.to_thread(store.blobs.local, place)
     except FileNotFoundError:
         raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id") from None
-    return Download(path, record.filename)
+
+
+def _some_images(index: Path, after: str, most: int, label: str | None, split: Split | None) -> list[FileImage]:
+    wanted = (
+        image for image in images_from(index, after) if label in (None, image.label) and split in (None, image.split)
+    )
+    return [
+        FileImage(id=image.path, label=image.label, split=image.split, bytes=image.size, sha256=image.sha256)
+        for image in islice(wanted, most)
+    ]

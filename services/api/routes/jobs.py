@@ -1,6 +1,9 @@
 """Fine-tuning jobs: submitted, looked at, wished upon; their metrics and checkpoints."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,6 +14,7 @@ from starlette.datastructures import QueryParams
 from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door
 from services.api.idempotency import once
+from services.api.judged import JudgedFilter, judged_page
 from services.api.layouts import laid_out
 from services.api.pages import Page, cursor, page
 from services.api.quotas import may_submit, queue_is_full
@@ -20,7 +24,7 @@ from services.api.views import checkpoint_view, job_view
 from services.api.waiting import workers_for
 from services.contract.asked import CreateJob
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
-from services.contract.evaluation import Evaluation
+from services.contract.evaluation import Evaluation, JudgedImage
 from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
 from services.contract.transitions import Action, Status, allowed_actions
@@ -130,17 +134,27 @@ async def metrics(
 @router.get("/{job_id}/evaluation", response_model=Evaluation)
 async def evaluation(record: OwnJob, store: TheStore) -> Any:
     """The model on the images that were held out, with every label's scores; the job itself shows up to a hundred."""
-    model = await store.models.of_job(record.tenant, record.id)
-    place = places.evaluation(model.result.place) if model else None
-    try:
-        content = await asyncio.to_thread(store.blobs.get, place) if place else None
-    except FileNotFoundError:
-        content = None
-    if content is None:
-        raise NotFound(
-            f"{record.id} has no evaluation: it has not succeeded, held nothing out, or its model was deleted."
-        )
-    return Response(content, media_type="application/json")
+    path = await _of_model(record, store, places.evaluation, "evaluation")
+    return Response(await asyncio.to_thread(path.read_bytes), media_type="application/json")
+
+
+@router.get("/{job_id}/evaluation/images")
+async def evaluation_images(
+    record: OwnJob,
+    store: TheStore,
+    label: Annotated[str | None, Query(description="only those that have it")] = None,
+    predicted: Annotated[str | None, Query(description="only those that are taken for it")] = None,
+    wrong: Annotated[bool | None, Query(description="only the mistakes, or only the others")] = None,
+    after: After = None,
+    limit: Limit = 20,
+) -> Page[JudgedImage]:
+    """What the model does on each image that was held out, the worst first."""
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
+        raise InvalidRequest("after: no rank; give the last_id of the page before", param="after")
+    path = await _of_model(record, store, places.judged, "judged images")
+    wanted = JudgedFilter(label, predicted, wrong)
+    rank = -1 if after is None else int(after)
+    return page(*await asyncio.to_thread(judged_page, path, _judged_file(record), wanted, after=rank, limit=limit))
 
 
 @router.get("/{job_id}/checkpoints")
@@ -170,6 +184,21 @@ async def checkpoint_content(record: OwnJob, checkpoint: str, store: TheStore) -
 
 
 # --- what the routes share -----------------------------------------------------------------------------------------
+
+
+async def _of_model(record: JobRecord, store: Store, place: Callable[[str], str], what: str) -> Path:
+    """A file that lies with the job's model. Raises NotFound."""
+    model = await store.models.of_job(record.tenant, record.id)
+    with suppress(FileNotFoundError):
+        if model is not None:
+            return await asyncio.to_thread(store.blobs.local, place(model.result.place))
+    raise NotFound(f"{record.id} has no {what}: it has not succeeded, held nothing out, or its model was deleted.")
+
+
+def _judged_file(record: JobRecord) -> str:
+    """Which of its files holds what was held out."""
+    evaluation, validation = record.latest.evaluation, record.spec.validation_file
+    return validation if validation and evaluation and evaluation.split == "val" else record.spec.training_file
 
 
 def _metadata(query: QueryParams) -> dict[str, str] | None:

@@ -15,6 +15,7 @@ from services.contract.prediction import HeadSource
 from services.contract.recipe import Hyperparameters
 from services.contract.timing import Timing
 from services.contract.weights import RandomWeights, WeightsFile
+from services.pictures.bounds import Unreadable
 from tests.drawing import png, shape
 from workers.predictor import backbones, heads
 from workers.predictor.app import log_probabilities
@@ -26,7 +27,6 @@ from workers.trainer.head import Scaler
 from workers.trainer.head import fresh as first_head
 from workers.trainer.state import fresh
 from workers.vision.backbone import load as load_backbone
-from workers.vision.decoder import Unreadable
 from workers.vision.heads import Head, HeadUnreadable, read_head
 
 

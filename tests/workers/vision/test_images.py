@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import functional as plain
 
+from services.pictures.bounds import Unreadable
 from tests.drawing import shape
 from workers.vision import decoder, images
-from workers.vision.decoder import Unreadable
 from workers.vision.images import normalised, pixels, read
 
 TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()

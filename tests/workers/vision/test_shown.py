@@ -10,11 +10,11 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from services.pictures.bounds import Unreadable
+from services.pictures.shown import RULES, TURNS
 from tests.workers.vision.test_images import chunk, photo, reference, saved
 from workers.vision import images
-from workers.vision.decoder import Unreadable
 from workers.vision.images import pixels, preprocess, read
-from workers.vision.shown import RULES, TURNS
 
 GRAY = np.asarray(photo(96, 64).convert("L"))  # (64, 96) uint8
 
@@ -227,7 +227,7 @@ def test_a_jpeg_over_the_cap_is_decoded_smaller_and_others_are_refused_with_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 4_000_000)
-    monkeypatch.setattr("workers.vision.decoder.MAX_PIXELS", 4_000_000)
+    monkeypatch.setattr("services.pictures.bounds.MAX_PIXELS", 4_000_000)
     large = photo(2600, 2100)
     found = pixels(saved(large, "jpeg", quality=95)).float()
     assert (found - reference(saved(large, "png")).float()).abs().mean() < 3

@@ -1,0 +1,1 @@
+"""What a viewer shows of a picture, and how large a one is read at all. Pillow and numpy; no torch."""
