@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
 
 from services import __version__
-from services.api import auth, problems, schema
+from services.api import auth, dashboard, problems, schema
 from services.api.head import HeadAsGet
 from services.api.listers import Listers
 from services.api.predictors import Predictors
@@ -48,7 +48,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.include_router(events.feed)
     for routes in (files, uploads, jobs, events, models, predictions, chat, fleet, health, metrics):
         app.include_router(routes.router)
-    app.add_api_route("/", lambda: RedirectResponse(f"{config.root_path}/docs"), include_in_schema=False)
+    dashboard.install(app)
     problems.install(app)
     schema.install(app)
     if app.state.keys is None and config.host_names is not None:

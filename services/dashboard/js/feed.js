@@ -1,0 +1,84 @@
+// One stream of all that happens, for all tabs of this browser: the tab that holds the lock reads it and tells the others.
+//
+// It goes on after the last event that any tab heard, so nothing is missed and nothing comes twice. Where that cannot be
+// known (a first connection, or the service says that something was trimmed), `resync` says: look again.
+
+import { headers, root } from "./api.js";
+
+const SILENCE = 40_000; // ms; the service says something each 15 s
+const PAUSES = [500, 1000, 2000, 4000]; // ms before the next try
+
+export const feed = new EventTarget();
+const channel = new BroadcastChannel(`headway ${root}`);
+let last = null;
+let reading = null; // the connection that is open, to be cut where it went dead in a sleep
+
+channel.onmessage = ({ data }) => hear(data);
+
+export function start() {
+    const lead = () => follow();
+    if (navigator.locks) navigator.locks.request(`headway-feed ${root}`, lead);
+    else lead(); // http from another host: each tab reads for itself
+    addEventListener("online", () => reading?.abort());
+}
+
+async function follow() {
+    for (let tries = 0; ;) {
+        try {
+            reading = new AbortController();
+            const response = await fetch(new URL("v1/events", root), {
+                headers: { ...headers(), ...(last ? { "Last-Event-ID": last } : {}) },
+                signal: reading.signal,
+                cache: "no-store",
+            });
+            if (!response.ok) throw new Error(`${response.status}`);
+            tell({ event: "online" });
+            tries = 0;
+            await read(response.body);
+        } catch {
+            // whatever broke it, it is taken up again
+        }
+        tell({ event: "offline" });
+        await new Promise((done) => setTimeout(done, PAUSES[Math.min(tries++, PAUSES.length - 1)]));
+    }
+}
+
+async function read(body) {
+    let watchdog = setTimeout(() => reading.abort(), SILENCE);
+    let text = "";
+    for (const pieces = body.pipeThrough(new TextDecoderStream()).getReader(); ;) {
+        const { value, done } = await pieces.read();
+        if (done) break;
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => reading.abort(), SILENCE);
+        text += value;
+        const frames = text.split("\n\n");
+        text = frames.pop();
+        frames.map(parsed).filter(Boolean).forEach(tell);
+    }
+    clearTimeout(watchdog);
+}
+
+function parsed(frame) {
+    const fields = { event: "message", data: "" };
+    for (const line of frame.split("\n")) {
+        const at = line.indexOf(":");
+        if (at > 0) fields[line.slice(0, at)] = line.slice(at + 1).trimStart();
+    }
+    if (fields.data === "") return null;
+    return { id: fields.id, event: fields.event, data: JSON.parse(fields.data) };
+}
+
+function tell(message) {
+    hear(message);
+    channel.postMessage(message);
+}
+
+function hear({ id, event, data }) {
+    const continues = event !== "start" || last === id;
+    if (id) last = id;
+    if (event === "message") feed.dispatchEvent(new CustomEvent("happened", { detail: data }));
+    else if (event === "gap" || !continues) feed.dispatchEvent(new CustomEvent("resync"));
+    else if (event === "online" || event === "offline")
+        feed.dispatchEvent(new CustomEvent("connection", { detail: event }));
+}

@@ -1,0 +1,116 @@
+// Who computes, what waits and why, and what the autoscaler decides.
+
+import { get, post } from "../api.js";
+import { h, show, toast } from "../dom.js";
+import { jobs, loaded, newestFirst } from "../jobs.js";
+import { ago, clock, nameOf, plural } from "../words.js";
+
+const EVERY = 2000; // ms
+
+export async function workersView() {
+    const workers = h("div");
+    const queue = h("div");
+    const scaling = h("div");
+    const problem = h("p.error", { role: "alert", hidden: true });
+    const paint = async () => {
+        const [fleet, waiting, scaler] = await Promise.all([get("v1/workers"), get("v1/queue"), get("v1/autoscaler")]);
+        show(
+            workers,
+            fleet.data.length
+                ? fleet.data.map(workerCard)
+                : h("p", "No worker is running. ", h("code", "headway up"), " starts one."),
+        );
+        show(queue, queueOf(waiting));
+        show(scaling, autoscalerOf(scaler));
+        problem.hidden = true;
+    };
+    await loaded();
+    await paint();
+    const again = setInterval(
+        () => paint().catch((error) => ((problem.hidden = false), (problem.textContent = error.message))),
+        EVERY,
+    );
+    const node = h(
+        "div",
+        problem,
+        h("section.card", h("h1", "Workers"), workers),
+        h("section.card", h("h2", "Queue"), queue),
+        h("section.card", h("h2", "Autoscaler"), scaling),
+    );
+    return { node, title: "Workers", close: () => clearInterval(again) };
+}
+
+function workerCard(worker) {
+    const report = worker.preflight.at(-1);
+    const drain = async () => {
+        await post(`v1/workers/${worker.id}/drain`);
+        toast(`${worker.id} takes no more jobs; it stops after a checkpoint.`);
+    };
+    const job = worker.job && (jobs.get(worker.job) ?? { id: worker.job });
+    return h(
+        "article.worker",
+        h(
+            "div.title",
+            h("h3", worker.device),
+            h("span", { className: `pill ${worker.status}` }, worker.status),
+            h("span.id", worker.id),
+            worker.status !== "draining" && h("button", { onclick: drain }, "Drain"),
+        ),
+        h(
+            "p.quiet",
+            [report?.model, `Headway ${worker.version}`, worker.host, `seen ${ago(worker.seen_at)}`]
+                .filter(Boolean)
+                .join(" · "),
+        ),
+        job && h("p", "Works on ", h("a", { href: `#/jobs/${job.id}` }, nameOf(job)), "."),
+        report &&
+            h(
+                "details",
+                h("summary", `Preflight ${report.ok ? "passed" : "failed"}; “auto” is ${report.auto ?? "fp32"}`),
+                h(
+                    "ul",
+                    report.checks.map((check) => h("li", `${check.ok ? "✓" : "✗"} ${check.check}: ${check.detail}`)),
+                ),
+            ),
+    );
+}
+
+function queueOf({ queued, running }) {
+    const waiting = newestFirst()
+        .filter((job) => job.status === "queued")
+        .reverse();
+    const counts = Object.entries(queued)
+        .filter(([, count]) => count)
+        .map(([kind, count]) => `${count} for ${kind === "any" ? "any device" : kind}`);
+    return [
+        h("p", `${plural(running, "job")} running; ${counts.length ? `waiting: ${counts.join(", ")}` : "none waits"}.`),
+        waiting.length > 0 &&
+            h(
+                "ol",
+                waiting.map((job) =>
+                    h("li", h("a", { href: `#/jobs/${job.id}` }, nameOf(job)), `: ${job.status_reason.message}`),
+                ),
+            ),
+    ];
+}
+
+function autoscalerOf({ alive, provider, pools, now, decisions, problem }) {
+    if (!alive)
+        return h(
+            "p",
+            "None runs: workers stay as many as they are. ",
+            h("code", "headway up --autoscale"),
+            " or compose starts one.",
+        );
+    const line = (decision) => h("li", h("time", clock(decision.at)), ` ${decision.reason}`);
+    return [
+        problem && h("p.error", problem),
+        h(
+            "p",
+            `Starts workers by ${provider}; ${pools.map((pool) => `${pool.kind}: ${pool.min} to ${pool.max}`).join(", ")}.`,
+        ),
+        h("p", now.map((decision) => decision.reason).join(" ")),
+        decisions.length > 0 &&
+            h("details", { open: true }, h("summary", "What it decided"), h("ol.events", decisions.map(line))),
+    ];
+}
