@@ -21,6 +21,7 @@ BUDGETS = {
     "autoscaler": 90.0,
     "chaos": 200.0,
     "client": 280.0,
+    "dashboard": 200.0,
     "contract": 45.0,
     "datasets": 10.0,
     "e2e": 50.0,

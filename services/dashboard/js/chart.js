@@ -17,6 +17,7 @@ export class Chart {
         this.lines = lines;
         this.options = { range, value };
         this.place = h("div.plot", { role: "img", "aria-label": title });
+        this.place.chart = this; // to be looked at from a console
         this.node = h("figure.chart", h("figcaption", title), this.place);
         this.paint = eachFrame(() => this.draw());
         this.resized = new ResizeObserver(this.paint);

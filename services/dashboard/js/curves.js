@@ -14,7 +14,7 @@ export class Curves {
         this.changed = changed;
         this.waiting = []; // events that came while the whole was on its way
         this.heard = ({ detail }) => this.hear(detail);
-        this.again = () => this.load();
+        this.again = () => this.load().catch(() => {}); // the next connection asks again
         feed.addEventListener("happened", this.heard);
         feed.addEventListener("resync", this.again);
     }

@@ -43,6 +43,30 @@ export function show(node, ...children) {
     return node;
 }
 
+// A table of rows of cells; each title stands as its column does.
+export function table(titles, rows, kind = "") {
+    const aligned = (i) => (rows[0]?.[i]?.classList.contains("n") ? "th.n" : "th");
+    const head = h(
+        "thead",
+        h(
+            "tr",
+            titles.map((title, i) => h(aligned(i), { scope: "col" }, title)),
+        ),
+    );
+    return h(
+        "div.scroll",
+        h(
+            "table",
+            { className: kind },
+            head,
+            h(
+                "tbody",
+                rows.map((cells) => h("tr", cells)),
+            ),
+        ),
+    );
+}
+
 export function toast(text, kind = "info") {
     const place = document.getElementById("toasts");
     const note = h("div.toast", { className: `toast ${kind}` }, text);

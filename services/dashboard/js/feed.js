@@ -1,7 +1,8 @@
 // One stream of all that happens, for all tabs of this browser: the tab that holds the lock reads it and tells the others.
 //
-// It goes on after the last event that any tab heard, so nothing is missed and nothing comes twice. Where that cannot be
-// known (a first connection, or the service says that something was trimmed), `resync` says: look again.
+// It goes on after the last event that any tab heard, so nothing is missed and nothing comes twice. `resync` says: look
+// again. It comes with each connection, as what was asked for while there was none has failed, and where the service says
+// that something was trimmed.
 
 import { headers, root } from "./api.js";
 
@@ -75,10 +76,9 @@ function tell(message) {
 }
 
 function hear({ id, event, data }) {
-    const continues = event !== "start" || last === id;
     if (id) last = id;
     if (event === "message") feed.dispatchEvent(new CustomEvent("happened", { detail: data }));
-    else if (event === "gap" || !continues) feed.dispatchEvent(new CustomEvent("resync"));
+    else if (event === "start" || event === "gap") feed.dispatchEvent(new CustomEvent("resync"));
     else if (event === "online" || event === "offline")
         feed.dispatchEvent(new CustomEvent("connection", { detail: event }));
 }

@@ -23,11 +23,17 @@ export const changes = new EventTarget(); // "changed", with the job's id, or no
 let ready = null;
 
 export function loaded() {
-    ready ??= load();
+    ready ??= load().catch((error) => {
+        ready = null;
+        throw error;
+    });
     return ready;
 }
 
 export const newestFirst = () => [...jobs.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
+
+// The hyperparameters of what became, or would become, the model.
+export const usedBy = (job) => job.trials[job.best_trial ?? -1]?.hyperparameters ?? job.resolved_hyperparameters;
 
 async function load() {
     const known = new Set();
@@ -73,7 +79,7 @@ function changed(id) {
 }
 
 feed.addEventListener("resync", () => {
-    if (ready !== null) ready = load().catch(() => {});
+    load().catch(() => {}); // of a service that is away again: the next connection asks again
 });
 
 feed.addEventListener("happened", ({ detail: event }) => {

@@ -1,6 +1,7 @@
 // The frame: which page the address names, and how the connection fares.
 
-import { show, toast } from "./dom.js";
+import { Problem } from "./api.js";
+import { h, show, toast } from "./dom.js";
 import { feed, start } from "./feed.js";
 import { loaded, jobs } from "./jobs.js";
 import { compareView } from "./views/compare.js";
@@ -15,33 +16,50 @@ const main = document.getElementById("main");
 const VIEWS = { new: newView, jobs: jobsView, compare: compareView, models: modelsView, workers: workersView };
 const ONE = { jobs: jobView, models: modelView };
 let open = null; // the view that is shown: {node, close()}
+let asked = 0; // how often an address was followed; only the last one counts
+let waits = false; // for the service, to show what the address names
 
 async function route() {
+    const mine = ++asked;
     const [, page = "", ...rest] = location.hash.replace(/^#/, "").split("/");
     if (!page) return location.replace(jobs.size ? "#/jobs" : "#/new");
     const id = decodeURIComponent(rest.join("/"));
-    const make = (id && ONE[page]) || VIEWS[page] || newView;
     open?.close?.();
-    try {
-        open = await make(id);
-    } catch (error) {
-        toast(error.message, "error");
-        return location.replace("#/jobs");
-    }
-    document.title = open.title ? `${open.title} · Headway` : "Headway";
-    show(main, open.node);
-    for (const link of document.querySelectorAll("nav a")) {
-        const here = link.hash === `#/${page}` || (page === "compare" && link.hash === "#/jobs");
-        here ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
-    }
+    open = null;
+    const view = await made((id && ONE[page]) || VIEWS[page] || newView, id);
+    if (mine !== asked) return view.close?.();
+    open = view;
+    document.title = view.title ? `${view.title} · Headway` : "Headway";
+    show(main, view.node);
+    mark(page);
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
+}
+
+async function made(make, id) {
+    waits = false;
+    try {
+        return await make(id);
+    } catch (error) {
+        waits = !(error instanceof Problem);
+        const says = waits ? "The service is away; this page comes with it." : error.message;
+        return { node: h("section.card", h("h1", says), h("p", h("a", { href: "#/jobs" }, "All jobs"))) };
+    }
+}
+
+function mark(page) {
+    for (const link of document.querySelectorAll("nav a")) {
+        const here = link.hash === `#/${page}` || (page === "compare" && link.hash === "#/jobs");
+        if (here) link.setAttribute("aria-current", "page");
+        else link.removeAttribute("aria-current");
+    }
 }
 
 const connection = document.getElementById("connection");
 feed.addEventListener("connection", ({ detail }) => {
     connection.dataset.state = detail;
     connection.textContent = detail === "online" ? "live" : "connecting …";
+    if (detail === "online" && waits) route();
 });
 addEventListener("unhandledrejection", (event) => {
     if (event.reason?.name === "AbortError") return;

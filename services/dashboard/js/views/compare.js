@@ -2,8 +2,8 @@
 
 import { Chart, colour } from "../chart.js";
 import { Curves } from "../curves.js";
-import { h } from "../dom.js";
-import { jobs, look } from "../jobs.js";
+import { h, table } from "../dom.js";
+import { jobs, look, usedBy } from "../jobs.js";
 import { number, nameOf, percent } from "../words.js";
 import { pill } from "./status.js";
 
@@ -30,7 +30,7 @@ export async function compareView(ids) {
     const node = h(
         "section.card",
         h("div.title", h("h1", "Compared"), h("a.button", { href: "#/jobs" }, "All jobs")),
-        table(chosen),
+        facts(chosen),
         h(
             "div.charts",
             charts.map(({ node }) => node),
@@ -41,40 +41,20 @@ export async function compareView(ids) {
 
 const best = (curves, job) => curves.trials.get(job.best_trial ?? 0) ?? {};
 
-function table(chosen) {
-    const facts = ["learning_rate", "momentum", "n_epochs", "batch_size", "weight_decay"];
-    return h(
-        "div.scroll",
+const FACTS = ["learning_rate", "momentum", "n_epochs", "batch_size", "weight_decay"];
+
+function facts(chosen) {
+    const rows = chosen.map((job, i) => [
         h(
-            "table",
-            h(
-                "thead",
-                h(
-                    "tr",
-                    ["job", "status", "accuracy", "loss", ...facts.map((name) => name.replaceAll("_", " "))].map(
-                        (title) => h("th", { scope: "col" }, title),
-                    ),
-                ),
-            ),
-            h(
-                "tbody",
-                chosen.map((job, i) => {
-                    const used = job.trials[job.best_trial ?? -1]?.hyperparameters ?? job.resolved_hyperparameters;
-                    return h(
-                        "tr",
-                        h(
-                            "th",
-                            { scope: "row" },
-                            h("span.swatch", { style: { background: colour(i) } }),
-                            h("a", { href: `#/jobs/${job.id}` }, nameOf(job)),
-                        ),
-                        h("td", pill(job)),
-                        h("td.n", percent(job.evaluation?.accuracy)),
-                        h("td.n", number(job.evaluation?.loss)),
-                        facts.map((name) => h("td.n", number(used[name]))),
-                    );
-                }),
-            ),
+            "th",
+            { scope: "row" },
+            h("span.swatch", { style: { background: colour(i) } }),
+            h("a", { href: `#/jobs/${job.id}` }, nameOf(job)),
         ),
-    );
+        h("td", pill(job)),
+        h("td.n", percent(job.evaluation?.accuracy)),
+        h("td.n", number(job.evaluation?.loss)),
+        ...FACTS.map((name) => h("td.n", number(usedBy(job)[name]))),
+    ]);
+    return table(["job", "status", "accuracy", "loss", ...FACTS.map((name) => name.replaceAll("_", " "))], rows);
 }

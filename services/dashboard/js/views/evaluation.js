@@ -1,7 +1,7 @@
 // How good the model is on images that it was not trained on, and what it gets wrong.
 
 import { get } from "../api.js";
-import { h, show } from "../dom.js";
+import { h, show, table } from "../dom.js";
 import { judgedFigure } from "../pictures.js";
 import { number, percent, plural } from "../words.js";
 
@@ -140,28 +140,10 @@ async function galleryOf(job) {
 
 function scores({ labels }) {
     const worst = [...labels].filter((score) => score.images > 0).sort((a, b) => a.f1 - b.f1);
-    return h(
-        "div.scroll",
-        h(
-            "table",
-            h(
-                "thead",
-                h(
-                    "tr",
-                    ["label", "images", "precision", "recall", "F1"].map((title) => h("th", { scope: "col" }, title)),
-                ),
-            ),
-            h(
-                "tbody",
-                worst.map((score) =>
-                    h(
-                        "tr",
-                        h("th", { scope: "row" }, score.label),
-                        h("td.n", score.images),
-                        ["precision", "recall", "f1"].map((name) => h("td.n", percent(score[name]))),
-                    ),
-                ),
-            ),
-        ),
-    );
+    const rows = worst.map((score) => [
+        h("th", { scope: "row" }, score.label),
+        h("td.n", score.images),
+        ...["precision", "recall", "f1"].map((name) => h("td.n", percent(score[name]))),
+    ]);
+    return table(["label", "images", "precision", "recall", "F1"], rows);
 }

@@ -1,7 +1,7 @@
 // What happened to a job: its events, its attempts and why each ended, its checkpoints.
 
 import { get, save } from "../api.js";
-import { h, show } from "../dom.js";
+import { h, show, table } from "../dom.js";
 import { feed } from "../feed.js";
 import { bytes, clock, number, percent } from "../words.js";
 
@@ -54,54 +54,33 @@ function attemptTable(attempts) {
     return table(
         ["attempt", "worker", "device", "from", "to", "why it ended", "last step"],
         attempts.map((attempt) => [
-            attempt.number,
-            attempt.worker,
-            attempt.device,
-            clock(attempt.started_at),
-            ended(attempt),
-            attempt.reason ?? "",
-            number(attempt.last_step),
+            h("td.n", attempt.number),
+            h("td", attempt.worker),
+            h("td", attempt.device),
+            h("td", clock(attempt.started_at)),
+            h("td", ended(attempt)),
+            h("td", attempt.reason ?? ""),
+            h("td.n", number(attempt.last_step)),
         ]),
     );
 }
 
 function checkpointTable(base, checkpoints) {
     const row = ({ id, step_number, metrics, best, bytes: size }) => [
-        `${step_number}${best ? " (best)" : ""}`,
-        number(metrics.train_loss),
-        number(metrics.valid_loss),
-        percent(metrics.valid_accuracy),
+        h("td.n", `${step_number}${best ? " (best)" : ""}`),
+        h("td.n", number(metrics.train_loss)),
+        h("td.n", number(metrics.valid_loss)),
+        h("td.n", percent(metrics.valid_accuracy)),
         h(
-            "button.quiet",
-            { onclick: () => save(`${base}/checkpoints/${id}/content`, `${id}.safetensors`) },
-            `download, ${bytes(size)}`,
+            "td",
+            h(
+                "button.quiet",
+                { onclick: () => save(`${base}/checkpoints/${id}/content`, `${id}.safetensors`) },
+                `download, ${bytes(size)}`,
+            ),
         ),
     ];
     return checkpoints.length
         ? table(["step", "training loss", "validation loss", "accuracy", ""], checkpoints.map(row))
         : h("p.quiet", "None yet.");
 }
-
-const table = (titles, rows) =>
-    h(
-        "div.scroll",
-        h(
-            "table",
-            h(
-                "thead",
-                h(
-                    "tr",
-                    titles.map((title) => h("th", { scope: "col" }, title)),
-                ),
-            ),
-            h(
-                "tbody",
-                rows.map((cells) =>
-                    h(
-                        "tr",
-                        cells.map((cell) => h("td", cell)),
-                    ),
-                ),
-            ),
-        ),
-    );

@@ -2,7 +2,7 @@
 
 import { post, remove } from "../api.js";
 import { h, show, toast } from "../dom.js";
-import { changes, forget, jobs, look } from "../jobs.js";
+import { changes, forget, jobs, look, usedBy } from "../jobs.js";
 import { nameOf, number, percent } from "../words.js";
 import { askForm } from "./ask.js";
 import { curvesOf } from "./curves.js";
@@ -13,7 +13,8 @@ import { trialsOf } from "./trials.js";
 
 export async function jobView(id) {
     let job = await look(id);
-    const head = h("div");
+    const head = h("div"); // with its buttons: made anew only with another status, or a click would miss them
+    const running = h("div");
     const facts = h("div");
     const end = h("div");
     const curves = await curvesOf(job, () => job);
@@ -24,21 +25,25 @@ export async function jobView(id) {
 
     async function paint() {
         job = jobs.get(id) ?? job;
-        show(head, title(job), h("p.quiet", pace(job)), bar(job));
+        show(running, h("p.quiet", pace(job)), bar(job));
         show(facts, summary(job));
         trials.paint();
         if (job.status === shown) return;
         shown = job.status;
-        history.load();
+        show(head, title(job));
+        await history.load();
         if (job.status !== "succeeded") return;
+        ask?.close();
         ask = await askForm(job.fine_tuned_model);
         show(end, ask.node, await evaluationOf(job));
     }
 
-    const changed = ({ detail }) => (!detail || detail === id) && paint();
+    const changed = ({ detail }) => {
+        if (!detail || detail === id) paint().catch(() => (shown = null)); // of a service that is away: again, once it is back
+    };
     changes.addEventListener("changed", changed);
     await paint();
-    const node = h("div", h("section.card", head, facts), curves.node, trials.node, end, history.node);
+    const node = h("div", h("section.card", head, running, facts), curves.node, trials.node, end, history.node);
     const close = () => {
         changes.removeEventListener("changed", changed);
         [curves, history, ask].forEach((part) => part?.close());
@@ -81,7 +86,7 @@ function button(job, action) {
 }
 
 function summary(job) {
-    const used = job.trials[job.best_trial ?? -1]?.hyperparameters ?? job.resolved_hyperparameters;
+    const used = usedBy(job);
     const metrics = job.metrics ?? {};
     const facts = [
         ["training loss", number(metrics.train_loss)],

@@ -1,7 +1,7 @@
 // What the service understood of an upload, before any training.
 
 import { get } from "../api.js";
-import { h } from "../dom.js";
+import { h, table } from "../dom.js";
 import { thumbnail } from "../pictures.js";
 import { bytes, plural } from "../words.js";
 
@@ -20,19 +20,7 @@ export async function reportOf(file) {
         "div.report",
         h("h3", `${file.filename}: ${plural(file.contents.images, "image")}, ${plural(names.length, "label")}`),
         (report?.findings ?? []).map(finding),
-        h(
-            "table",
-            h(
-                "thead",
-                h(
-                    "tr",
-                    h("th", "label"),
-                    splits.map((split) => h("th.n", split)),
-                    h("th", "some of them"),
-                ),
-            ),
-            h("tbody", rows),
-        ),
+        table(["label", ...splits, "some of them"], rows),
         rest > 0 && h("p.quiet", `… and ${plural(rest, "more label")}.`),
         report && facts(report),
     );
@@ -40,15 +28,14 @@ export async function reportOf(file) {
 
 async function rowOf(file, label, labels) {
     const { data } = await get(`v1/files/${file.id}/images?limit=${EACH}&label=${encodeURIComponent(label)}`);
-    return h(
-        "tr",
+    return [
         h("th", { scope: "row" }, label),
-        Object.values(labels).map((counts) => h("td.n", counts[label] ?? 0)),
+        ...Object.values(labels).map((counts) => h("td.n", counts[label] ?? 0)),
         h(
             "td.thumbs",
             data.map((image) => thumbnail(file.id, image.id, `${label}: ${image.id}`, 56)),
         ),
-    );
+    ];
 }
 
 const finding = ({ severity, message, remedy }) =>

@@ -1,7 +1,7 @@
 // A sweep: its trials as parallel coordinates and as a table.
 
 import { colour } from "../chart.js";
-import { h, show, svg } from "../dom.js";
+import { h, show, svg, table } from "../dom.js";
 import { number, percent } from "../words.js";
 
 const WIDTH = 720;
@@ -10,15 +10,8 @@ const EDGE = 36;
 
 export function trialsOf(now) {
     const lines = h("div.parallel");
-    const rows = h("tbody");
-    const head = h("tr");
-    const node = h(
-        "section.card",
-        { hidden: true },
-        h("h2", "Trials"),
-        lines,
-        h("div.scroll", h("table", h("thead", head), rows)),
-    );
+    const rows = h("div");
+    const node = h("section.card", { hidden: true }, h("h2", "Trials"), lines, rows);
     let shown = "";
     const light = (trial) =>
         node
@@ -33,14 +26,7 @@ export function trialsOf(now) {
         shown = says;
         const axes = axesOf(trials);
         show(lines, drawing(trials, axes, light));
-        show(
-            head,
-            ["trial", ...axes.map(({ title }) => title), "status"].map((title) => h("th", { scope: "col" }, title)),
-        );
-        show(
-            rows,
-            [...trials].sort((a, b) => loss(a) - loss(b)).map((trial) => row(trial, axes, light)),
-        );
+        show(rows, ranked(trials, axes, light));
     }
     return { node, paint };
 }
@@ -112,16 +98,9 @@ function scaleOf(axis, trials) {
     };
 }
 
-function row(trial, axes, light) {
-    const over = (number) => () => light(number);
-    return h(
-        "tr",
-        {
-            className: trial.leads ? "leads" : "",
-            "data-trial": trial.trial,
-            onpointerenter: over(trial.trial),
-            onpointerleave: over(null),
-        },
+function ranked(trials, axes, light) {
+    const best = [...trials].sort((a, b) => loss(a) - loss(b));
+    const rows = best.map((trial) => [
         h(
             "th",
             { scope: "row" },
@@ -129,7 +108,14 @@ function row(trial, axes, light) {
             trial.trial,
             trial.leads && " (best)",
         ),
-        axes.map((axis) => h("td.n", axis.says(axis.of(trial)))),
+        ...axes.map((axis) => h("td.n", axis.says(axis.of(trial)))),
         h("td", trial.status.replaceAll("_", " ")),
-    );
+    ]);
+    const made = table(["trial", ...axes.map(({ title }) => title), "status"], rows);
+    made.querySelectorAll("tbody tr").forEach((row, i) => {
+        row.dataset.trial = best[i].trial;
+        row.addEventListener("pointerenter", () => light(best[i].trial));
+        row.addEventListener("pointerleave", () => light(null));
+    });
+    return made;
 }
