@@ -1,12 +1,12 @@
 """What lists archives: see `services.datasets`."""
 
-from services.api.processes import NoAnswer, Processes
+from services.api.readers import NoAnswer, ReaderProcesses
 from services.contract.errors import InvalidArchive
 from services.contract.file import Listed, ListingOrder
 from services.contract.timing import Timing
 
 
-class Listers(Processes):
+class Listers(ReaderProcesses):
     def __init__(self, timing: Timing) -> None:
         super().__init__("services.datasets", timing.listing)
 

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from services.api.processes import NoAnswer, Processes
+from services.api.readers import NoAnswer, ReaderProcesses
 from services.contract.errors import ImageUnreadable
 from services.contract.thumbnail import SIDES, Thumbnail, ThumbnailOrder
 from services.contract.timing import Timing
@@ -13,7 +13,7 @@ from services.store.files import FileRecord
 from services.store.store import Store
 
 
-class Thumbnails(Processes):
+class Thumbnails(ReaderProcesses):
     def __init__(self, timing: Timing) -> None:
         super().__init__("services.pictures", timing.thumbnail)
 

@@ -108,6 +108,12 @@ class Headway:
         """The newest."""
         return list(self._json(self._http.get("/v1/models"))["data"])
 
+    def mistakes(self, job: str, most: int) -> list[dict[str, Any]]:
+        """Held-out images that its model takes for something else, the worst first."""
+        asked = {"wrong": True, "limit": most}
+        answer = self._http.get(f"/v1/fine_tuning/jobs/{job}/evaluation/images", params=asked)
+        return [] if answer.status_code == 404 else list(self._json(answer)["data"])  # it held out nothing, or is old
+
     def manifest(self, model: str) -> dict[str, Any]:
         return self._json(self._http.get(f"/v1/models/{model}/manifest"))
 

@@ -13,6 +13,7 @@ from services.client.options import ApiKey, AsJson, Url, service
 from services.client.progress import watch as watched
 from services.client.terminal import console, print_json, print_plain, shown
 from services.client.train import format_of, save, tell_end
+from services.client.verdict import tell_verdict
 
 app = typer.Typer()
 
@@ -64,7 +65,9 @@ def models(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> 
 def watch(job: Job, url: Url = None, api_key: ApiKey = None) -> None:
     """Follow a job to its end, from wherever it is."""
     with service(url, api_key) as api:
-        tell_end(watched(api, job, console))
+        ended = watched(api, job, console)
+        tell_end(ended)
+        tell_verdict(api, ended, console)
 
 
 @app.command()

@@ -44,14 +44,16 @@ def up(
     device: Device = None,
     sample: Annotated[bool, typer.Option("--sample", help="first train the sample classifier")] = False,
     exit_after_sample: Annotated[bool, typer.Option("--exit-after-sample", help="train the sample, then stop")] = False,
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="open the page, where a person sits")] = True,
 ) -> None:
-    """Run everything on this machine: store, API, reaper and workers, until Ctrl-C."""
+    """Run everything on this machine and open its page: store, API, reaper and workers, until Ctrl-C."""
     config = with_options(settings(), port=port, data_dir=data_dir, device=device, autoscale=autoscale)
     fixed = workers if workers is not None else 0 if autoscale else 1
     sample = sample or exit_after_sample
     if not fixed and not autoscale and sample:
         fail("--workers 0 cannot train the sample: give it a worker, or leave --sample out.")
-    serve(config, workers=fixed, autoscaler=autoscale is not None, sample=sample, exit_after_sample=exit_after_sample)
+    scales = autoscale is not None
+    serve(config, workers=fixed, autoscaler=scales, sample=sample, exit_after_sample=exit_after_sample, opens=opens)
 
 
 @app.command()

@@ -38,17 +38,14 @@ def _submit(api: Headway, file: str, console: Console, **more: str) -> dict[str,
 
 
 def tell_result(job: dict[str, Any], url: str, files: Path, console: Console) -> None:
-    """Accuracy, where the model lies, and how to do the same with one's own images."""
-    evaluation = job["evaluation"]
-    accuracy = f"{evaluation['accuracy']:.3f} on {evaluation['images']} held-out images"
-    console.print(f"\n[bold green]accuracy {accuracy}[/]", highlight=False)
+    """Where the model lies, and how to do the same with one's own images."""
     if job["weights"].startswith("random:"):
         console.print(f"  backbone: {job['weights']} (not pretrained)", highlight=False)
     console.print(f"  model     {job['fine_tuned_model']}", highlight=False)
     console.print(f"  lies in   {files}/{job['organization_id']}/models/{job['id']}", highlight=False, soft_wrap=True)
     console.print(
         f"""
-[bold]Now your own images[/] (a zip with a folder of images for each label):
+[bold]Now your own images[/]: drop them on [bold]{url}[/], or send a zip with a folder of images for each label:
 
   curl -s {url}/v1/files -F purpose=fine-tune -F file=@my-images.zip
   curl -s {url}/v1/fine_tuning/jobs -H 'Content-Type: application/json' \\

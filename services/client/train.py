@@ -18,6 +18,7 @@ from services.client.progress import watch
 from services.client.shrink import FROM as SHRUNK_FROM
 from services.client.shrink import packed_small, weight
 from services.client.terminal import console, fail, print_plain, shown
+from services.client.verdict import tell_verdict
 from services.contract.contents import Contents
 from services.contract.errors import InvalidArchive
 from services.contract.layout import GUESSED, Layout
@@ -83,6 +84,7 @@ def train(
         console.print(f"submitted {job['id']}", highlight=False)
         ended = watch(api, job["id"], console)
         tell_end(ended)
+        tell_verdict(api, ended, console)
         if out is not None and format is not None:
             save(api, ended["fine_tuned_model"], format, out)
     print_plain(f"Try it: headway predict {ended['fine_tuned_model']} PICTURE_OR_FOLDER")

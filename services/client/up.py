@@ -2,7 +2,10 @@
 
 import os
 import signal
+import sys
+import threading
 import time
+import webbrowser
 from functools import partial
 from types import FrameType
 from typing import NoReturn
@@ -14,17 +17,23 @@ from services.client import stack
 from services.client.api import ApiError, Headway
 from services.client.sample import run_sample, tell_result
 from services.client.terminal import console, fail
+from services.client.verdict import tell_verdict
+from services.environment import environment
 from services.settings import Settings
 
 
-def serve(config: Settings, *, workers: int, autoscaler: bool, sample: bool, exit_after_sample: bool) -> None:
-    """Until Ctrl-C, or until the sample is trained."""
+def serve(
+    config: Settings, *, workers: int, autoscaler: bool, sample: bool, exit_after_sample: bool, opens: bool
+) -> None:
+    """Until Ctrl-C, or until the sample is trained. `opens` the page where a person sits before a screen."""
     _end_softly_on_signals()
     os.umask(0o077)  # what is kept is this user's alone
     try:
         say = partial(console.print, highlight=False)
         with stack.running(config, workers=workers, autoscaler=autoscaler, say=say) as running:
             _announce(running)
+            if opens and not exit_after_sample:
+                _open_page(running.url)
             if sample and workers:
                 _tell_first_worker(running)
             if sample:
@@ -57,12 +66,21 @@ def _announce(running: stack.Stack) -> None:
         console.print(f"  ended jobs and their models are deleted after {days:g} days", style="dim", highlight=False)
 
 
+def _open_page(url: str) -> None:
+    """In the browser of whoever sits here; not through SSH, nor where there is no screen."""
+    seen = environment()
+    has_screen = sys.platform == "darwin" or "DISPLAY" in seen or "WAYLAND_DISPLAY" in seen
+    if sys.stdout.isatty() and has_screen and "SSH_CONNECTION" not in seen:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()  # some browsers take their time
+
+
 def _sample(running: stack.Stack) -> None:
     with _service(running) as api:
         with stack.watched(running):
             job = run_sample(api, console)
         if job["status"] != "succeeded":
             raise stack.StackError(f"The sample {job['status']}: {job['status_reason']['message']}")
+        tell_verdict(api, job, console)
         tell_result(job, running.url, running.settings.files_dir, console)
 
 

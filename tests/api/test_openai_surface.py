@@ -133,11 +133,10 @@ def test_an_expires_after_that_means_nothing_is_refused(api: httpx.Client, form:
 def test_head_is_get_without_its_body(api: httpx.Client, client: openai.OpenAI) -> None:
     file = uploaded(client)
     job = client.fine_tuning.jobs.create(model="resnet18", training_file=file).id
-    paths = [
-        path.format(file_id=file, job_id=job) for path in gettable(api) if not ({"{"} & set(path)) or "file_id" in path
-    ]
+    names = {"file_id": file, "job_id": job, "path": "circle/000.png"}
+    paths = [path.format(**names) for path in gettable(api) if "{" not in path or "file_id" in path]
     for path in [*paths, f"{JOBS}/{job}", f"{JOBS}/{job}/events?stream=true", f"{JOBS}/{job}/metrics"]:
-        got = api.get(path) if "stream" not in path else None
+        got = api.get(path) if "stream" not in path and path != "/v1/events" else None
         head = api.head(path)
         assert head.content == b"", path
         assert head.status_code == (got.status_code if got is not None else 200), path

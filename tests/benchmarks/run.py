@@ -26,7 +26,7 @@ from rich.table import Table
 
 from services.client import stack
 from services.settings import Settings
-from tests.benchmarks import crowd, echo, jobs, parts, predicting
+from tests.benchmarks import crowd, dashboard, echo, jobs, parts, predicting
 from tests.benchmarks.bars import BARS
 from tests.benchmarks.page import Figure, Machine, Part, keep
 from tests.benchmarks.parts import Figures, note
@@ -230,6 +230,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     parts.streaming,
     crowd.crowd,
     crowd.hostile_uploads,
+    dashboard.dashboard,
     predicting.predicting,
     predicting.predictor_cost,
     jobs.against_the_tutorial,

@@ -68,6 +68,7 @@ def test_a_folder_is_trained_on_the_model_saved_asked_and_trained_again(tmp_path
     done = headway("train", str(tmp_path / "data"), *options)
     assert done.returncode == 0, done.stderr
     assert "is ready: accuracy" in done.stdout
+    assert "held-out images; by chance 0.500, by the largest label 0.500" in done.stdout
     assert out.stat().st_size > 40_000_000
     assert json.loads(out.with_suffix(".json").read_text())["labels"] == ["circle", "square"]
     model = done.stdout.rpartition("headway predict ")[2].split()[0]

@@ -204,14 +204,20 @@ def test_a_process_that_refuses_to_start_ends_everything_and_its_log_is_shown(tm
     assert "keys.jsonl, line 1" in done.stderr
 
 
-def test_ctrl_c_in_a_terminal_stops_it_in_order(tmp_path: Path) -> None:
+def test_before_a_screen_the_page_is_opened_and_ctrl_c_stops_it_in_order(tmp_path: Path) -> None:
     """A terminal's Ctrl-C reaches the whole foreground group, which must not be the store's."""
-    port = free_port()
+    port, opened = free_port(), tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\necho $1 >{opened}\n")
+    browser.chmod(0o755)
+    seen = {name: value for name, value in os.environ.items() if name != "SSH_CONNECTION"}
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [*HEADWAY, "up", "--port", str(port), "--data-dir", str(tmp_path), "--workers", "0"])
+        command = [*HEADWAY, "up", "--port", str(port), "--data-dir", str(tmp_path), "--workers", "0"]
+        os.execve(sys.executable, command, seen | {"DISPLAY": ":0", "BROWSER": str(browser)})
     try:
         wait_until(lambda: serving(port))
+        wait_until(lambda: opened.exists() and opened.read_text() == f"http://127.0.0.1:{port}\n")
         others = started_by(pid)
         os.write(terminal, b"\x03")
         _, status = os.waitpid(pid, 0)

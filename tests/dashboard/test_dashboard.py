@@ -218,6 +218,7 @@ def test_two_tabs_share_one_stream_and_the_second_goes_on_alone(
     expect(row.locator(".pill")).to_have_text("succeeded", timeout=60_000)
 
 
+@pytest.mark.slow
 def test_where_keys_are_set_the_page_asks_for_one_and_keeps_it_for_the_session(
     tmp_path: Path, redis_url: str, opened: Open, upload: Upload
 ) -> None:
@@ -245,6 +246,7 @@ def test_where_keys_are_set_the_page_asks_for_one_and_keeps_it_for_the_session(
         assert key not in page.evaluate("JSON.stringify(localStorage)") and not page.context.cookies()
 
 
+@pytest.mark.slow
 def test_on_a_phone_nothing_is_wider_than_the_screen(
     the_stack: Stack, service: httpx.Client, upload: Upload, opened: Open
 ) -> None:
@@ -252,9 +254,16 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
     ended(service, job)
     for colours in ("light", "dark"):
         page = opened(the_stack.url, width=390, height=844, color_scheme=colours)
-        for place in ("new", "jobs", f"jobs/{job}", "models", "workers", f"compare/{job}"):
+        for place, title in (
+            ("new", "Train"),
+            ("jobs", "Jobs"),
+            (f"jobs/{job}", "a-rather-long-name-for-a-model-of-shapes"),
+            ("models", "Models"),
+            ("workers", "Workers"),
+            (f"compare/{job}", "Compared"),
+        ):
             page.goto(f"{the_stack.url}/#/{place}")
-            expect(page.locator("main .card").first).to_be_visible()
+            expect(page).to_have_title(f"{title} · Headway")
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
             judged_by_axe(page)
 

@@ -55,6 +55,7 @@ export function table(titles, rows, kind = "") {
     );
     return h(
         "div.scroll",
+        { tabindex: "0" },
         h(
             "table",
             { className: kind },

@@ -26,7 +26,7 @@ export function ago(unix) {
 export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString();
 
 export const percent = (share, digits = 1) =>
-    share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)} %`;
+    share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)}\u00a0%`;
 
 export function number(value, digits = 4) {
     if (value === null || value === undefined) return "–";

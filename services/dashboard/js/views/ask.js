@@ -10,7 +10,7 @@ import { codeFor } from "./code.js";
 const BARS = 5;
 
 export async function askForm(model) {
-    const answer = h("div.answer", { "aria-live": "polite" });
+    const answer = h("div.answer", { "aria-live": "polite" }, h("p.quiet", "Here it says what it sees."));
     const preview = h("img.preview", { alt: "what was asked", hidden: true });
 
     async function ask(blob, { quiet = false } = {}) {

@@ -60,5 +60,6 @@ export async function curvesOf(job, now) {
         h("p.quiet", csv),
     );
     await curves.load();
-    return { node, close: () => [curves, ...charts].forEach((part) => part.close()) };
+    const paint = () => charts.forEach((chart) => chart.paint());
+    return { node, paint, close: () => [curves, ...charts].forEach((part) => part.close()) };
 }

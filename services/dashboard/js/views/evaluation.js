@@ -65,6 +65,7 @@ function matrix({ labels, confusion }, gallery) {
     };
     return h(
         "div.scroll",
+        { tabindex: "0" },
         h(
             "table",
             { className: `confusion ${names.length > LARGE ? "small" : ""}` },

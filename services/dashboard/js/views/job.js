@@ -22,12 +22,15 @@ export async function jobView(id) {
     const history = historyOf(id);
     let shown = null; // the status for which the end was made
     let ask = null;
+    let best = job.best_trial; // whose curve stands out
 
     async function paint() {
         job = jobs.get(id) ?? job;
         show(running, h("p.quiet", pace(job)), bar(job));
         show(facts, summary(job));
         trials.paint();
+        if (job.best_trial !== best) curves.paint();
+        best = job.best_trial;
         if (job.status === shown) return;
         shown = job.status;
         show(head, title(job));

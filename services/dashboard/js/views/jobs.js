@@ -43,7 +43,7 @@ export async function jobsView() {
         "section.card",
         h("div.title", h("h1", "Jobs"), compare, h("a.button.primary", { href: "#/new" }, "New job")),
         empty,
-        h("div.scroll", table),
+        h("div.scroll", { tabindex: "0" }, table),
     );
     return { node, title: "Jobs", close: () => changes.removeEventListener("changed", paint) };
 }

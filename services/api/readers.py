@@ -16,7 +16,7 @@ class NoAnswer(Exception):
     """A process ended, or did not answer in time; the message says which."""
 
 
-class Processes:
+class ReaderProcesses:
     """Of one module: a few, and for one tenant one at a time, so that nobody waits for another's for long."""
 
     def __init__(self, module: str, seconds: float) -> None:
