@@ -62,9 +62,12 @@ def test_tenants_never_see_each_others_things(keyed: tuple[httpx.Client, dict[st
     ann, bob = bearer(keys["ann"]), bearer(keys["bob"])
     file = upload(client, zipped(shapes(2)), headers=ann).json()["id"]
     job = client.post("/v1/fine_tuning/jobs", json={"training_file": file}, headers=ann).json()["id"]
-    for path in (f"files/{file}", f"files/{file}/content", f"fine_tuning/jobs/{job}", f"fine_tuning/jobs/{job}/events"):
+    of_file, of_job = f"files/{file}", f"fine_tuning/jobs/{job}"
+    of_images = f"{of_file}/images", f"{of_file}/images/circle/000.png"  # drawn for ann, and still not bob's
+    for path in (of_file, f"{of_file}/content", *of_images, of_job, f"{of_job}/events"):
         assert client.get(f"/v1/{path}", headers=ann).status_code == 200
         problem(client.get(f"/v1/{path}", headers=bob), 404)
+    problem(client.get(f"/v1/{of_job}/evaluation/images", headers=bob), 404)
     problem(client.post(f"/v1/fine_tuning/jobs/{job}/cancel", headers=bob), 404)
     problem(client.post("/v1/fine_tuning/jobs", json={"training_file": file}, headers=bob), 422)
     for path in ("files", "fine_tuning/jobs"):

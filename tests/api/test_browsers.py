@@ -1,6 +1,8 @@
 """Pages of other sites, a proxy's path before ours, streams without a key, and downloads that are asked for again."""
 
+import json
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import httpx
 import pytest
@@ -68,6 +70,19 @@ def test_a_stream_opens_by_a_token_that_opens_nothing_else(settings: Settings, u
         other = api.post("/v1/stream_tokens", headers=bob).json()["token"]
         problem(api.get(f"{JOBS}/{job}/events", params=given | {"stream_token": other}), 404)
         problem(api.get(f"{JOBS}/{job}/events", params=given | {"stream_token": "st-guessed"}), 401)
+
+        def first_of_all(tenant: dict[str, str]) -> str:
+            """Which job the tenant's first event is of."""
+            token = api.post("/v1/stream_tokens", headers=tenant).json()["token"]
+            params = {"stream_token": token, "last_event_id": "0-1"}
+            with api.stream("GET", "/v1/events", params=params) as stream:
+                found = [line for line in islice(stream.iter_lines(), 8) if line.startswith("data:")]
+                return str(json.loads(found[-1].removeprefix("data:")).get("fine_tuning_job_id"))
+
+        assert first_of_all(ann) == job
+        bobs = upload(api, zipped(shapes(2)), headers=bob).json()["id"]
+        bobs_job = api.post(JOBS, json={"training_file": bobs}, headers=bob).json()["id"]
+        assert first_of_all(bob) == bobs_job
 
 
 def test_an_address_with_a_slash_too_many_leads_nowhere(api: httpx.Client) -> None:

@@ -2,7 +2,8 @@
 
 import { Problem, post, postForm } from "./api.js";
 
-const PART = 16 * 1024 * 1024; // bytes
+const PART = 4 * 1024 * 1024; // bytes: small, so that the bar moves
+const PARTS = 900; // at most: of a larger file the parts are larger
 const AT_ONCE = 2;
 const PAUSES = [500, 1000, 2000, 4000, 8000, 8000]; // ms before a part is sent again
 
@@ -10,13 +11,14 @@ const PAUSES = [500, 1000, 2000, 4000, 8000, 8000]; // ms before a part is sent 
 export async function upload(blob, name, tell, signal) {
     const announced = { filename: name, bytes: blob.size, purpose: "fine-tune", mime_type: blob.type };
     const started = await post("v1/uploads", announced, { signal });
-    const ids = new Array(Math.ceil(blob.size / PART));
+    const size = Math.max(PART, Math.ceil(blob.size / PARTS));
+    const ids = new Array(Math.ceil(blob.size / size));
     let next = 0;
     let sent = 0;
     const work = async () => {
         while (next < ids.length) {
             const i = next++;
-            const part = blob.slice(i * PART, (i + 1) * PART);
+            const part = blob.slice(i * size, (i + 1) * size);
             ids[i] = await persistently(() => sendPart(started.id, part, signal), signal);
             tell((sent += part.size));
         }
