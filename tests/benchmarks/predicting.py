@@ -98,7 +98,7 @@ def _ask(client: httpx.Client, model: MadeModel, content: bytes) -> None:
 
 
 def _bare(body: Backbone, content: bytes) -> None:
-    body.extract(read(content, exact=True)[0][None])
+    body.extract(read(content, "exact")[0][None])
 
 
 def _asked(client: httpx.Client, models: Sequence[MadeModel], files: Sequence[bytes], count: int) -> float:

@@ -76,7 +76,7 @@ class Batches:
         try:
             if future.set_running_or_notify_cancel():
                 with self._large if pixels_of(image) > LARGE else nullcontext():
-                    pixels = read(image, exact=True)[0]
+                    pixels = read(image, "exact")[0]
         except BaseException as error:
             future.set_exception(error)
         with self._turn:  # before it is handed on: whoever takes it waits for those that are still being decoded

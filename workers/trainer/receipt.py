@@ -28,7 +28,7 @@ def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperpar
         data_sha256=_data_sha256(data),
         weights="file" if isinstance(spec.weights, WeightsFile) else str(spec.weights),
         weights_sha256=backbone.sha256,
-        preprocess=preprocess(),
+        preprocess=preprocess(spec.precision),
         device=ComputeDevice(name=spec.device, model=describe(spec.device), processor=platform.machine()),
         versions={
             "headway": __version__,

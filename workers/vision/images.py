@@ -1,8 +1,8 @@
 """From an image's bytes to the pixels that the backbone sees: torchvision's transforms on what a viewer shows.
 
 Most photographs are plain JPEGs: simplejpeg and torch decode and resize them three times as fast, with the
-interpreter's lock released, and at most one level of 255 apart. Whatever they do not serve, and whatever is wrong, is
-Pillow's to say.
+interpreter's lock released, and at most one level of 255 apart. For features that are computed in less than fp32, large
+ones are decoded at a DCT scale. Whatever they do not serve, and whatever is wrong, is Pillow's to say.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import simplejpeg
@@ -20,12 +20,14 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 
 from services.contract.model import PREPROCESSING
+from services.contract.recipe import Precision
 from services.pictures.bounds import MAX_PIXELS, Unreadable, in_words, refuse_large
 from services.pictures.shown import RULES, Notes, lacks_its_end, orientation_of, shown, with_its_end, without_metadata
 from workers.vision import decoder
 
 SECONDS = 20  # of a core that a rare format may take: some 100 times what MAX_PIXELS of BMP do
-DRAFTED_SIDE = 512  # pixels: a JPEG over the cap is decoded smaller, its short side no less than this
+SCALED_SIDE = 512  # pixels: a JPEG that is decoded smaller has a short side of no less than this
+Decoding = Literal["exact", "near", "scaled"]  # Pillow's pixels; within one level of them; of JPEGs at a DCT scale
 CANARIES = Path(__file__).parent / "canaries"
 
 SIDE = PREPROCESSING.crop
@@ -43,14 +45,20 @@ TENSOR_TURNS: Final[dict[int, Callable[[torch.Tensor], torch.Tensor]]] = {
 }
 
 
+def decoding_for(precision: Precision) -> Decoding:
+    """Of pictures whose features are computed so: what a scale changes is less than what the precision does."""
+    return "near" if precision == "fp32" else "scaled"
+
+
 @cache
-def preprocess() -> str:
+def preprocess(precision: Precision) -> str:
     """Part of the features' key, as other pixels are other features: the rules, and what becomes of a few pictures."""
     digest = hashlib.sha256()
     for path in sorted(CANARIES.iterdir()):
         digest.update(pixels(path.read_bytes()).numpy().tobytes())
     rules = f"rules {RULES}, simplejpeg {simplejpeg.__version__}, canaries {digest.hexdigest()[:16]}"
-    return f"{PREPROCESSING!r}; pixels by {rules}"
+    scaled = f"; JPEGs at a DCT scale, {SCALED_SIDE}" if decoding_for(precision) == "scaled" else ""
+    return f"{PREPROCESSING!r}; pixels by {rules}{scaled}"
 
 
 def pixels(content: bytes) -> torch.Tensor:
@@ -58,10 +66,10 @@ def pixels(content: bytes) -> torch.Tensor:
     return read(content)[0]
 
 
-def read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
-    """Its pixels, and what should be said of it; `exact` ones are Pillow's, whatever that costs. Raises Unreadable."""
+def read(content: bytes, decoding: Decoding = "near") -> tuple[torch.Tensor, Notes]:
+    """Its pixels, and what should be said of it. Raises Unreadable."""
     try:
-        return _read(content, exact=exact)
+        return _read(content, decoding)
     except UnidentifiedImageError:
         if again := _read_again(content):
             return again
@@ -91,16 +99,16 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.float() / 255).sub_(mean).div_(std)
 
 
-def _read(content: bytes, *, exact: bool = False) -> tuple[torch.Tensor, Notes]:
+def _read(content: bytes, decoding: Decoding = "near") -> tuple[torch.Tensor, Notes]:
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:  # reads the header only
         is_jpeg, whole = image.format != "PNG", image.size
-        if is_jpeg and image.width * image.height > MAX_PIXELS:
-            _draft(image)
+        if is_jpeg and image.width * image.height > MAX_PIXELS and "progressive" not in image.info:
+            _draft(image)  # a progressive one is held whole at any scale, 6 bytes a pixel
         refuse_large(image)
         cut = ["cut"] if is_jpeg and lacks_its_end(content) else []
-        if is_jpeg and not exact and image.mode in ("RGB", "L") and image.size == whole:
+        if is_jpeg and decoding != "exact" and image.mode in ("RGB", "L") and image.size == whole:
             with suppress(ValueError):  # Pillow has the last word
-                return _from_jpeg(content, orientation_of(image)), cut
+                return _from_jpeg(content, orientation_of(image), scaled=decoding == "scaled"), cut
         upright, notes = shown(image)
         return _from_image(upright), cut + notes
 
@@ -120,13 +128,15 @@ def _read_again(content: bytes) -> tuple[torch.Tensor, Notes] | None:
 
 def _draft(image: Image.Image) -> None:
     """To be decoded at a half, a quarter or an eighth."""
-    shrink = min(image.size) / DRAFTED_SIDE
+    shrink = min(image.size) / SCALED_SIDE
     image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
 
 
-def _from_jpeg(content: bytes, orientation: int) -> torch.Tensor:
+def _from_jpeg(content: bytes, orientation: int, *, scaled: bool) -> torch.Tensor:
     """(3, SIDE, SIDE) uint8. Raises ValueError where anything about it is odd."""
-    image = torch.from_numpy(simplejpeg.decode_jpeg(content)).permute(2, 0, 1)  # (3, height, width), channels last
+    least = {"min_height": SCALED_SIDE, "min_width": SCALED_SIDE, "min_factor": 2} if scaled else {}
+    decoded = simplejpeg.decode_jpeg(content, **least)
+    image = torch.from_numpy(decoded).permute(2, 0, 1)  # (3, height, width), channels last
     upright = TENSOR_TURNS[orientation](image) if orientation in TENSOR_TURNS else image
     width, height = _resized(upright.shape[2], upright.shape[1])
     resized = F.interpolate(upright[None], (height, width), mode="bilinear", antialias=True)[0]

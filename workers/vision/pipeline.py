@@ -14,7 +14,7 @@ from services.pictures.bounds import Unreadable
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.device import take_cores
-from workers.vision.images import SIDE, read
+from workers.vision.images import SIDE, Decoding, decoding_for, read
 from workers.vision.segments import Key, Said
 
 BATCH = {"cpu": 32, "mps": 64, "cuda": 256}  # fixed and padded: an image's features do not depend on its company
@@ -39,7 +39,7 @@ class Extracted:
 def extract(examples: Sequence[Example], backbone: Backbone) -> Generator[Extracted]:
     """Batch by batch, in order; in memory are the ring and an image a thread. Raises what reading an archive raises."""
     began = time.monotonic()
-    for batch in _decoded(examples, _Ring(backbone.device)):
+    for batch in _decoded(examples, _Ring(backbone.device), decoding_for(backbone.prepared.precision)):
         said = batch.said()  # waits
         rows = backbone.extract(batch.slot)[: len(batch.examples)]  # (B, 512)
         keys = [example.key for example in batch.examples]
@@ -68,7 +68,7 @@ class _Ring:
 
 
 @dataclass(frozen=True)
-class _Decoding:
+class _Filling:
     """A batch that threads are filling."""
 
     examples: Sequence[Example]
@@ -83,15 +83,17 @@ class _Decoding:
         }
 
 
-def _decoded(examples: Sequence[Example], ring: _Ring) -> Iterator[_Decoding]:
+def _decoded(examples: Sequence[Example], ring: _Ring, decoding: Decoding) -> Iterator[_Filling]:
     """Batches in order, soon ready. What was handed out may be filled anew once the next is asked for."""
     chunks = iter([examples[at : at + ring.batch] for at in range(0, len(examples), ring.batch)])
     pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=take_cores, initargs=(1,))
 
-    def start(chunk: Sequence[Example]) -> _Decoding:
+    def start(chunk: Sequence[Example]) -> _Filling:
         slot = ring.slot()
         slot[len(chunk) :] = 0
-        return _Decoding(chunk, slot, [pool.submit(_decode_into, slot[i], e) for i, e in enumerate(chunk)])
+        return _Filling(
+            chunk, slot, [pool.submit(_decode_into, slot[i], example, decoding) for i, example in enumerate(chunk)]
+        )
 
     try:
         waiting = deque(start(chunk) for chunk in islice(chunks, AHEAD))
@@ -102,10 +104,10 @@ def _decoded(examples: Sequence[Example], ring: _Ring) -> Iterator[_Decoding]:
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(place: torch.Tensor, example: Example) -> Said | None:
+def _decode_into(place: torch.Tensor, example: Example, decoding: Decoding) -> Said | None:
     """Fill (3, 224, 224); what is to say of it, such as why it cannot be."""
     try:
-        found, notes = read(example.read())
+        found, notes = read(example.read(), decoding)
     except Unreadable as error:
         place.zero_()
         return Said(unreadable=str(error))

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
+from services.contract.recipe import Precision
 from services.contract.timing import TrainerTiming
 from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
@@ -131,9 +132,9 @@ class FeatureCache:
         self.said |= {key: said for key, said in segment.said.items() if key in self._places}
 
 
-def cache_folder(root: Path, tenant: str, weights_sha256: str, precision: str) -> Path:
+def cache_folder(root: Path, tenant: str, weights_sha256: str, precision: Precision) -> Path:
     """Everything but the image that a feature depends on is in the folder's name."""
-    space = hashlib.sha256(f"{preprocess()}\n{weights_sha256}\n{precision}".encode()).hexdigest()
+    space = hashlib.sha256(f"{preprocess(precision)}\n{weights_sha256}\n{precision}".encode()).hexdigest()
     return root / tenant / space[:32]
 
 

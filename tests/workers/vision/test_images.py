@@ -13,10 +13,12 @@ from PIL import Image, ImageOps
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import functional as plain
 
+from services.contract.weights import RandomWeights
 from services.pictures.bounds import Unreadable
 from tests.drawing import shape
 from workers.vision import decoder, images
-from workers.vision.images import normalised, pixels, read
+from workers.vision.backbone import Extractor, load
+from workers.vision.images import decoding_for, normalised, pixels, read
 
 TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
 
@@ -40,6 +42,17 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
     rough = Image.fromarray(rng.integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), dtype=np.uint8))
     noise = rng.normal(0, 9, (height, width, 3))
     array = np.asarray(rough.resize((width, height), Image.Resampling.BICUBIC)) + noise
+    return Image.fromarray(array.clip(0, 255).astype(np.uint8))
+
+
+def landscape(width: int, height: int, seed: int) -> Image.Image:
+    """Large forms are strong and small ones faint, as in photographs (a spectrum of 1/f)."""
+    rng = np.random.default_rng(seed)
+    array = np.full((height, width, 3), rng.uniform(60, 190, 3)) + rng.normal(0, 4, (height, width, 3))
+    for side in (8, 32, 128, 512):
+        for channel in range(3):
+            rough = Image.fromarray(rng.normal(0, 2 * side**0.5, (height // side + 2, width // side + 2)).astype("f"))
+            array[..., channel] += np.asarray(rough.resize((width, height), Image.Resampling.BICUBIC))
     return Image.fromarray(array.clip(0, 255).astype(np.uint8))
 
 
@@ -90,6 +103,44 @@ def test_a_plain_jpeg_does_not_take_the_slow_way(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(images, "_from_image", lambda image: pytest.fail("Pillow decoded it"))
     pixels(saved(photo(320, 240), "jpeg"))
     pixels(saved(photo(320, 240).convert("L"), "jpeg"))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(1024, 2000), (1300, 1100)])
+def test_below_fp32_a_large_jpeg_is_decoded_smaller_and_shows_the_same(size: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(photo(*size), "jpeg", quality=90, exif=exif)
+    scaled, _ = read(content, decoding_for("bf16"))
+    assert scaled.shape == (3, 224, 224)
+    apart = (scaled.int() - reference(content).int()).abs().float()
+    assert 0 < apart.mean() < 1.5
+    assert torch.equal(read(content, decoding_for("fp32"))[0], pixels(content))
+
+
+@pytest.mark.parametrize("size", [(1022, 1500), (640, 480)])
+def test_below_fp32_a_jpeg_that_no_scale_fits_is_decoded_as_it_is(size: tuple[int, int]) -> None:
+    content = saved(photo(*size), "jpeg")
+    assert torch.equal(read(content, "scaled")[0], pixels(content))
+
+
+def test_features_of_scaled_pixels_are_nearly_those_of_whole_ones() -> None:
+    """Centred, as different photographs have a plain cosine of 0.997."""
+    photos = [saved(landscape(1100, 1300, seed), "jpeg", quality=90) for seed in range(4)]
+    extract = Extractor(load(RandomWeights(0)), torch.device("cpu"), "fp32")
+    whole, scaled = (extract(torch.stack([read(p, way)[0] for p in photos])) for way in ("near", "scaled"))
+    centre = whole.mean(dim=0)
+    assert torch.cosine_similarity(whole - centre, scaled - centre).min() >= 0.98  # 0.9999 here; bf16 itself: 0.9997
+
+
+def test_a_progressive_jpeg_over_the_cap_is_refused_as_no_scale_makes_it_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("services.pictures.bounds", "workers.vision.images"):
+        monkeypatch.setattr(f"{module}.MAX_PIXELS", 1_000_000)
+    with pytest.raises(Unreadable, match="more than 1000000"):
+        pixels(saved(photo(1200, 1100), "jpeg", progressive=True))
+    assert pixels(saved(photo(1200, 1100), "jpeg")).shape == (3, 224, 224)
 
 
 def test_normalised_pixels_are_those_of_the_transforms_to_the_bit() -> None:

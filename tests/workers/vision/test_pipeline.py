@@ -13,7 +13,7 @@ from tests.drawing import png, shape, shapes, zipped
 from workers.vision import dataset, pipeline
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.images import normalised, pixels
+from workers.vision.images import Decoding, normalised, pixels
 from workers.vision.pipeline import BATCH, extract
 from workers.vision.segments import Said
 
@@ -57,9 +57,9 @@ def test_no_more_is_decoded_than_the_ring_holds(
 ) -> None:
     decoded, real = [], pipeline._decode_into
 
-    def counted(place: torch.Tensor, example: Example) -> Said | None:
+    def counted(place: torch.Tensor, example: Example, decoding: Decoding) -> Said | None:
         decoded.append(example)
-        return real(place, example)
+        return real(place, example, decoding)
 
     monkeypatch.setattr(pipeline, "_decode_into", counted)
     monkeypatch.setitem(BATCH, "cpu", 4)
