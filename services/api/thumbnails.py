@@ -31,10 +31,12 @@ class Thumbnails(ReaderProcesses):
         return jpeg
 
     async def _drawn(self, record: FileRecord, image: IndexedImage, side: int, store: Store) -> bytes:
-        archive = await asyncio.to_thread(store.blobs.local, record.data)
-        order = ThumbnailOrder(archive=archive, image=list(image), side=side)
         try:
+            archive = await asyncio.to_thread(store.blobs.local, record.data)
+            order = ThumbnailOrder(archive=archive, image=list(image), side=side)
             drawn = Thumbnail.model_validate_json(await self.ask(record.tenant, order.model_dump_json()))
+        except FileNotFoundError:
+            raise ImageUnreadable(f"{image.path} cannot be shown: its file's bytes are gone.") from None
         except NoAnswer as reason:
             raise ImageUnreadable(f"{image.path} cannot be shown: {reason}.") from None
         if drawn.refusal is not None:

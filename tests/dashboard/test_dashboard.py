@@ -207,6 +207,7 @@ def test_two_tabs_share_one_stream_and_the_second_goes_on_alone(
     wait_until(lambda: streams() == 1)
     second = first.context.new_page()
     second.goto(f"{the_stack.url}/#/jobs")
+    expect(second.locator("#connection")).to_have_text("live")
     job = submitted(service, upload, shapes(3))
     expect(second.get_by_role("link", name=job[-6:])).to_be_visible()
     assert streams() == 1

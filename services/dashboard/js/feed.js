@@ -4,24 +4,32 @@
 // again. It comes with each connection, as what was asked for while there was none has failed, and where the service says
 // that something was trimmed.
 
-import { headers, root } from "./api.js";
+import { headers, key, root } from "./api.js";
 
 const SILENCE = 40_000; // ms; the service says something each 15 s
 const PAUSES = [500, 1000, 2000, 4000]; // ms before the next try
 
 export const feed = new EventTarget();
-const channel = new BroadcastChannel(`headway ${root}`);
+let channel = null; // to the other tabs that are signed in by the same key
 let last = null;
+let state = null; // of the connection, as the tab that reads knows it
 let reading = null; // the connection that is open, to be cut where it went dead in a sleep
 
-channel.onmessage = ({ data }) => hear(data);
-
 export function start() {
-    const lead = () => follow();
-    if (navigator.locks) navigator.locks.request(`headway-feed ${root}`, lead);
-    else lead(); // http from another host: each tab reads for itself
+    const name = `headway ${root} ${digest(key() ?? "")}`;
+    channel = new BroadcastChannel(name);
+    channel.onmessage = ({ data }) => {
+        if (data.event !== "who reads?") hear(data);
+        else if (state) channel.postMessage({ event: state });
+    };
+    channel.postMessage({ event: "who reads?" });
+    if (navigator.locks) navigator.locks.request(name, follow);
+    else follow(); // http from another host: each tab reads for itself
     addEventListener("online", () => reading?.abort());
 }
+
+// Tells keys apart, and says nothing of them.
+const digest = (text) => [...text].reduce((sum, character) => (Math.imul(sum, 31) + character.charCodeAt(0)) | 0, 7);
 
 async function follow() {
     for (let tries = 0; ;) {
@@ -33,13 +41,13 @@ async function follow() {
                 cache: "no-store",
             });
             if (!response.ok) throw new Error(`${response.status}`);
-            tell({ event: "online" });
+            tell({ event: (state = "online") });
             tries = 0;
             await read(response.body);
         } catch {
             // whatever broke it, it is taken up again
         }
-        tell({ event: "offline" });
+        tell({ event: (state = "offline") });
         await new Promise((done) => setTimeout(done, PAUSES[Math.min(tries++, PAUSES.length - 1)]));
     }
 }

@@ -22,6 +22,7 @@ export async function jobView(id) {
     const history = historyOf(id);
     let shown = null; // the status for which the end was made
     let ask = null;
+    let closed = false;
     let best = job.best_trial; // whose curve stands out
 
     async function paint() {
@@ -38,6 +39,7 @@ export async function jobView(id) {
         if (job.status !== "succeeded") return;
         ask?.close();
         ask = await askForm(job.fine_tuned_model);
+        if (closed) return ask.close();
         show(end, ask.node, await evaluationOf(job));
     }
 
@@ -48,6 +50,7 @@ export async function jobView(id) {
     await paint();
     const node = h("div", h("section.card", head, running, facts), curves.node, trials.node, end, history.node);
     const close = () => {
+        closed = true;
         changes.removeEventListener("changed", changed);
         [curves, history, ask].forEach((part) => part?.close());
     };
