@@ -1,9 +1,12 @@
 """How the house is built: rooms and functions one can take in at a glance, and one class a name."""
 
 import ast
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from services.api.dashboard import assets
 
 ROOT = Path(__file__).parents[1]
 MODULES = [path for folder in ("services", "workers") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -36,3 +39,10 @@ def test_no_function_is_longer_than_a_screen() -> None:
 def test_no_two_classes_share_a_name() -> None:
     names = Counter(node.name for _, node in nodes() if isinstance(node, ast.ClassDef))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_what_the_page_needs_is_packaged() -> None:
+    folder = ROOT / "services" / "dashboard"
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {path for pattern in globs["services.dashboard"] for path in folder.glob(pattern)}
+    assert {folder / path for path in assets()} <= packaged

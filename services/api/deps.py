@@ -78,11 +78,20 @@ def _tenant(caller: TheCaller) -> str:
 Tenant = Annotated[str, Depends(_tenant)]
 
 
-async def _own_job(job_id: str, tenant: Tenant, store: TheStore) -> JobRecord:
+def _watching(request: Request) -> bool:
+    return request.headers.get("headway-watching") == "true"
+
+
+# Whether a page looks by itself, for a person who submitted nothing: a job is not known to its submitter by that.
+Watching = Annotated[bool, Depends(_watching)]
+
+
+async def _own_job(job_id: str, tenant: Tenant, store: TheStore, watching: Watching) -> JobRecord:
     record = await store.jobs.owned_by(tenant, job_id)
     if record is None:
         raise NotFound(f"There is no job {job_id}.", param="fine_tuning_job_id")
-    await store.submissions.are_read([job_id])
+    if not watching:
+        await store.submissions.are_read([job_id])
     return record
 
 

@@ -1,11 +1,11 @@
 """What a model does on each held-out image, read page by page from the file that its trainer left."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from services.api.pages import LOOKED_AT
 from services.contract.evaluation import JudgedImage, Judgement
 
 
@@ -27,14 +27,13 @@ class JudgedFilter:
 
 def judged_page(
     path: Path, file: str, wanted: JudgedFilter, *, after: int, limit: int
-) -> tuple[list[JudgedImage], bool]:
-    """Of those that are `wanted`, those behind the rank `after`; and whether there are more."""
-    found = list(islice(_judged(path, file, wanted, after), limit + 1))
-    return found[:limit], len(found) > limit
-
-
-def _judged(path: Path, file: str, wanted: JudgedFilter, after: int) -> Iterator[JudgedImage]:
+) -> tuple[list[JudgedImage], str | None]:
+    """Of those that are `wanted`, those behind the rank `after`; and the rank to go on after, if there are more."""
+    found: list[JudgedImage] = []
     with path.open(encoding="utf-8") as lines:
-        for rank, line in enumerate(lines):
-            if rank > after and wanted.wants(judged := Judgement(*json.loads(line))):
-                yield JudgedImage(id=str(rank), file=file, **judged._asdict())
+        for rank, line in enumerate(islice(lines, after + 1, None), after + 1):
+            if len(found) == limit or rank - after > LOOKED_AT:
+                return found, str(rank - 1)
+            if wanted.wants(judged := Judgement(*json.loads(line))):
+                found.append(JudgedImage(id=str(rank), file=file, **judged._asdict()))
+    return found, None

@@ -11,6 +11,8 @@ from services.contract.units import Object
 
 T = TypeVar("T", bound=BaseModel)
 
+LOOKED_AT = 20_000  # lines of a file that a request looks through at most: a tenth of a second; then its page is short
+
 
 def cursor(after: str | None, prefix: str) -> str | None:
     """`after`, once it is an id of this list. Raises InvalidRequest."""
@@ -27,6 +29,9 @@ class Page(BaseModel, Generic[T]):
     last_id: str | None = Field(None, description="the next page's after; null where the page is empty")
 
 
-def page(items: Sequence[T], has_more: bool = False) -> Page[T]:
+def page(items: Sequence[T], has_more: bool = False, *, last_id: str | None = None) -> Page[T]:
+    """`last_id`, where the list was looked through beyond the last item."""
     ids = [str(getattr(item, "id", "")) for item in items]
-    return Page(data=items, has_more=has_more, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None)
+    return Page(
+        data=items, has_more=has_more, first_id=ids[0] if ids else None, last_id=last_id or (ids[-1] if ids else None)
+    )

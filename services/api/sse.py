@@ -3,8 +3,9 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from itertools import zip_longest
 
 from fastapi.responses import StreamingResponse
 from redis.exceptions import RedisError
@@ -62,7 +63,7 @@ async def stream(
     try:
         async with aclosing(streams.listen(source, after, closing, heartbeat=timing.stream_heartbeat)) as entries:
             async for news in entries:
-                yield "".join(map(_text, news)) or ": still here\n"
+                yield "".join(_texts(news)) or ": still here\n"
                 if news and isinstance(news[-1], StreamEntry) and news[-1].final:
                     yield 'event: done\ndata: {"object": "fine_tuning.job.done"}\n\n'
                     return
@@ -80,6 +81,17 @@ async def with_its_start(after: str, text: AsyncGenerator[str, None]) -> AsyncGe
     async with aclosing(text):
         async for piece in text:
             yield piece
+
+
+def _texts(news: list[News]) -> Iterator[str]:
+    """One gap for entries of a feed that are gone in a row: a client looks again after each."""
+    for entry, after in zip_longest(news, news[1:]):
+        if not (_is_gone(entry) and after is not None and _is_gone(after)):
+            yield _text(entry)
+
+
+def _is_gone(entry: News) -> bool:
+    return not isinstance(entry, Gap) and entry.data is None
 
 
 def _text(entry: News) -> str:

@@ -12,6 +12,8 @@ from services.store import places
 from services.store.files import FileRecord
 from services.store.store import Store
 
+ROOM = 1024**3  # bytes that are left to uploads and models: with less, thumbnails are not kept
+
 
 class Thumbnails(ReaderProcesses):
     def __init__(self, timing: Timing) -> None:
@@ -25,6 +27,8 @@ class Thumbnails(ReaderProcesses):
             return await asyncio.to_thread(store.blobs.get, place)
         jpeg = await self._drawn(record, image, side, store)
         with suppress(OSError):  # a full disk costs the next one's time
+            if await asyncio.to_thread(store.blobs.free) < ROOM:
+                return jpeg
             await asyncio.to_thread(store.blobs.put, place, jpeg)
             if await store.files.owned_by(record.tenant, record.id) is None:  # deleted meanwhile
                 await asyncio.to_thread(store.blobs.delete, place)

@@ -22,6 +22,7 @@ from services.store.totals import Count
 
 POINT = struct.Struct("<BIf")  # series of a trial, step, value; fp32 holds a training loss as it was computed
 PIECE = POINT.size * 8192  # bytes of a series that are read at once
+READ = 500  # entries that are looked through at once
 SERIES = ("train_loss", "val_loss", "val_accuracy")  # a trial's; those of 64 trials fit a byte
 
 
@@ -121,9 +122,13 @@ class Events:
     def of_job(self, id: str) -> JobStream:
         return JobStream(self, id)
 
-    async def newest(self, id: str, *, after: str | None, limit: int) -> tuple[list[Event], bool]:
-        """Newest first, from the one before `after`; and whether there are more."""
-        found = await self._before(id, after, limit + 1)
+    async def newest(
+        self, id: str, *, after: str | None, limit: int, type: str | None = None
+    ) -> tuple[list[Event], bool]:
+        """Newest first, from the one before `after`, of one type if that is given; and whether there are more."""
+        found = await (
+            self._before(id, after, limit + 1) if type is None else self._of_type(id, after, limit + 1, type)
+        )
         return list(readable(Event, (entry.data for entry in found[:limit]))), len(found) > limit
 
     async def since(self, id: str, after: str, *, limit: int) -> list[StreamEntry]:
@@ -155,6 +160,14 @@ class Events:
             stop = min(start + PIECE, end)
             piece = await self._redis.getrange(keys.series(id), start, stop - 1)
             yield piece or await self._piece_put_away(id, start, stop)
+
+    async def _of_type(self, id: str, before: str | None, count: int, type: str) -> list[StreamEntry]:
+        """Newest first; a job keeps some thousand of them at most."""
+        found: list[StreamEntry] = []
+        while len(found) < count and (some := await self._before(id, before, READ)):
+            found += [entry for entry in some if json.loads(entry.json)["type"] == type]
+            before = some[-1].id
+        return found[:count]
 
     # --- of ended jobs, in the store of bytes --------------------------------------------------------------------
 

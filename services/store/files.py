@@ -137,7 +137,11 @@ class Files:
                 await self._tell_forgotten(record.tenant, hashes)
             for place in await asyncio.to_thread(self._blobs.beginning_with, record.upload):
                 await asyncio.to_thread(self._blobs.delete, place)
-        if not await self._redis.delete(keys.file(record.id)):
+        is_gone = await self._redis.delete(keys.file(record.id))
+        if record.upload not in others:  # thumbnails that were drawn meanwhile
+            for place in await asyncio.to_thread(self._blobs.beginning_with, record.upload):
+                await asyncio.to_thread(self._blobs.delete, place)
+        if not is_gone:
             return  # someone was faster, and has counted it
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.zrem(keys.files_of(record.tenant), record.id)

@@ -93,7 +93,7 @@ def test_an_event_that_its_job_no_longer_has_is_a_gap(
 ) -> None:
     start = next(followed(api)).id
     one, other = writers
-    one.say("gone")
+    one.say("gone", "this too", "and this")
     redis_client.delete(keys.events(one.job))
     other.say("there")
     found = take(followed(api, start), 3)

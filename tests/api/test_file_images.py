@@ -1,6 +1,7 @@
 """The images of a file: listed by their paths, and drawn small, upright, once, within limits."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,9 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from services.api.judged import JudgedFilter, judged_page
+from services.api.routes.files import _some_images
+from services.datasets.index import IndexedImage, write_index
 from tests.api.conftest import problem
 from tests.drawing import png, shapes, zipped
 from tests.workers.vision.test_images import bomb, saved
@@ -117,3 +121,40 @@ def test_a_thumbnail_shows_what_is_trained_on(api: httpx.Client, upload: Upload)
     trained = pixels(png(glass)).permute(1, 2, 0).numpy()
     for x in (30, 200):
         assert np.abs(np.asarray(image)[100, x].astype(int) - trained[100, x]).max() < 6
+
+
+def test_an_image_that_only_a_jobs_layout_reads_is_shown_too(api: httpx.Client, upload: Upload) -> None:
+    files = {f"{place}/{path}": content for place in ("one", "two") for path, content in shapes(3).items()}
+    answer = upload(api, zipped(files), fields={"layout": json.dumps({"train": "one", "ignore": ["two"]})})
+    file = answer.json()["id"]
+    problem(api.get(f"/v1/files/{file}/images/two/circle/001.png"), 404)
+    other = {"training_file": file, "layout": {"train": "one", "val": "two"}}
+    assert api.post("/v1/fine_tuning/jobs", json=other).status_code == 200
+    drawn(api.get(f"/v1/files/{file}/images/two/circle/001.png"))
+
+
+def test_a_request_looks_through_so_many_lines_and_its_page_says_where_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.judged.LOOKED_AT", 10)
+    monkeypatch.setattr("services.api.routes.files.LOOKED_AT", 10)
+    index, judged = tmp_path / "index", tmp_path / "judged"
+    paths = [f"{n:03d}" for n in range(35)]
+    write_index((IndexedImage(p, "ab"[p == "033"], "train", 0, 0, 0, 0, "0" * 64) for p in paths), index)
+    judged.write_text("".join(json.dumps([p, "a", "ab"[p == "033"], 0.5, 1.0]) + "\n" for p in paths))
+
+    found, pages = list[str](), 0
+    after: str | None = ""
+    while after is not None:
+        some, after = _some_images(index, after, 5, "b", None)
+        found, pages = found + [image.id for image in some], pages + 1
+    assert (found, pages) == (["033"], 4)
+
+    ranks = list[str]()
+    rank: str | None = "-1"
+    while rank is not None:
+        images, rank = judged_page(judged, "file-0", JudgedFilter(wrong=True), after=int(rank), limit=5)
+        ranks += [image.id for image in images]
+    assert ranks == ["33"]
+    every, rest = judged_page(judged, "file-0", JudgedFilter(), after=-1, limit=5)
+    assert ([image.id for image in every], rest) == (["0", "1", "2", "3", "4"], "4")

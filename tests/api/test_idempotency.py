@@ -74,6 +74,9 @@ def test_the_same_key_at_the_same_time_makes_one_job(api: httpx.Client, file: st
 
 def test_only_a_marked_retry_finds_its_first_try(api: httpx.Client, file: str) -> None:
     first = post(api, file, x_stainless_retry_count="0").json()["id"]
+    watching = {"Headway-Watching": "true"}  # a page that is open: it is not the submitter
+    for path in ("/v1/fine_tuning/jobs", f"/v1/fine_tuning/jobs/{first}"):
+        assert api.get(path, headers=watching).status_code == 200
     assert post(api, file, x_stainless_retry_count="1").json()["id"] == first
     assert post(api, file, x_stainless_retry_count="1", authorization="Bearer other").json()["id"] != first
     assert post(api, file, learning_rate=0.2, x_stainless_retry_count="1").json()["id"] != first

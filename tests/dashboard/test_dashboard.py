@@ -305,6 +305,17 @@ def test_what_names_hold_is_text_and_never_markup(
     assert page.locator("img[src='x']").count() == 0
 
 
+def test_a_job_whose_model_was_deleted_still_has_its_page(
+    the_stack: Stack, service: httpx.Client, upload: Upload, opened: Open
+) -> None:
+    job = submitted(service, upload, shapes(3))
+    service.delete(f"/v1/models/{ended(service, job)['fine_tuned_model']}")
+    page = opened(f"{the_stack.url}/#/jobs/{job}")
+    expect(page.get_by_text("Its model was deleted.")).to_be_visible()
+    expect(page.get_by_text("Job accepted")).to_be_visible()
+    expect(page.locator(".u-wrap").first).to_be_visible()
+
+
 def test_all_of_it_is_small_and_comes_from_here(the_stack: Stack, opened: Open) -> None:
     assert sum(len(asset.packed) for asset in assets().values()) <= 150_000
     page = opened("about:blank")

@@ -35,6 +35,7 @@ async def events(
     after: After = None,
     limit: Limit = 20,
     live: Annotated[bool | None, Query(alias="stream")] = None,
+    type: Annotated[Literal["message", "metrics"] | None, Query(description="only these; of the list")] = None,
     last_event_id: str | None = None,
     last_event_id_header: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Any:
@@ -45,7 +46,7 @@ async def events(
     wants_stream = MEDIA_TYPE in request.headers.get("accept", "") if live is None else live
     if not wants_stream:
         _check_after(after)
-        found, more = await store.events.newest(record.id, after=after, limit=limit)
+        found, more = await store.events.newest(record.id, after=after, limit=limit, type=type)
         return page(found, more)
     point = resume_point(last_event_id_header or last_event_id)
     if await is_over(store, record, point):

@@ -1,7 +1,8 @@
 """Files: uploads, listed and given back."""
 
 import asyncio
-from itertools import islice
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,7 @@ from services.api.deps import (
 from services.api.door import Door, StreamedDoor
 from services.api.downloads import Download
 from services.api.forms import form_of
-from services.api.pages import Page, cursor, page
+from services.api.pages import LOOKED_AT, Page, cursor, page
 from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import received
 from services.api.views import file_view
@@ -34,7 +35,7 @@ from services.contract.file import File, FileImage
 from services.contract.report import DataReport
 from services.contract.thumbnail import SIDES
 from services.contract.units import Id, Object
-from services.datasets.index import image_at, images_from
+from services.datasets.index import IndexedImage, image_at, images_from
 from services.store import keys
 from services.store.files import FileRecord
 from services.store.store import Store
@@ -146,8 +147,8 @@ async def images(
 ) -> Page[FileImage]:
     """The images that it holds, by their paths."""
     index = await _local(record, record.index, store)
-    found = await asyncio.to_thread(_some_images, index, after or "", limit + 1, label, split)
-    return page(found[:limit], len(found) > limit)
+    found, goes_on = await asyncio.to_thread(_some_images, index, after or "", limit, label, split)
+    return page(found, goes_on is not None, last_id=goes_on)
 
 
 @router.get("/{file_id}/images/{path:path}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
@@ -159,7 +160,7 @@ async def thumbnail(
     size: Annotated[int, Query(ge=1, le=SIDES[-1], description="of the longer side, pixels; the next of a few")] = 256,
 ) -> Response:
     """One of its images as a small JPEG, upright, whatever format it has."""
-    image = await asyncio.to_thread(image_at, await _local(record, record.index, store), path)
+    image = await asyncio.to_thread(_any_image, record, path, store)
     if image is None:
         raise NotFound(f"{record.id} has no image {path}.", param="path")
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
@@ -179,11 +180,28 @@ async def _local(record: FileRecord, place: str, store: Store) -> Path:
         raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id") from None
 
 
-def _some_images(index: Path, after: str, most: int, label: str | None, split: Split | None) -> list[FileImage]:
-    wanted = (
-        image for image in images_from(index, after) if label in (None, image.label) and split in (None, image.split)
-    )
-    return [
-        FileImage(id=image.path, label=image.label, split=image.split, bytes=image.size, sha256=image.sha256)
-        for image in islice(wanted, most)
-    ]
+def _some_images(
+    index: Path, after: str, limit: int, label: str | None, split: Split | None
+) -> tuple[list[FileImage], str | None]:
+    """And the path to go on after, if there are more."""
+    found: list[FileImage] = []
+    last = after
+    for number, image in enumerate(images_from(index, after)):
+        if len(found) == limit or number == LOOKED_AT:
+            return found, last
+        last = image.path
+        if label in (None, image.label) and split in (None, image.split):
+            found.append(
+                FileImage(id=image.path, label=image.label, split=image.split, bytes=image.size, sha256=image.sha256)
+            )
+    return found, None
+
+
+def _any_image(record: FileRecord, path: str, store: Store) -> IndexedImage | None:
+    """In the file's own index, or in one by another layout, which a job may have stated."""
+    others = (place for place in store.blobs.beginning_with(record.upload) if place.endswith(".index"))
+    for place in chain([record.index], others):
+        with suppress(FileNotFoundError):
+            if image := image_at(store.blobs.local(place), path):
+                return image
+    return None

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 
-from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore
+from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore, Watching
 from services.api.door import Door
 from services.api.idempotency import once
 from services.api.judged import JudgedFilter, judged_page
@@ -65,11 +65,14 @@ async def create(
 
 
 @router.get("")
-async def jobs(tenant: Tenant, store: TheStore, request: Request, after: After = None, limit: Limit = 20) -> Page[Job]:
+async def jobs(
+    tenant: Tenant, store: TheStore, request: Request, watching: Watching, after: After = None, limit: Limit = 20
+) -> Page[Job]:
     """Newest first. `metadata[name]=value` filters, as in OpenAI's; `metadata=null` are those that have none."""
     wanted, start = _metadata(request.query_params), cursor(after, "ftjob")
     records, more = await store.jobs.page(tenant, after=start, limit=min(limit, PAGE), metadata=wanted)
-    await store.submissions.are_read(record.id for record in records)
+    if not watching:
+        await store.submissions.are_read(record.id for record in records)
     workers = await workers_for(records, store)
     days = store.retention_days
     return page([job_view(record, days, workers, await store.jobs.place(record)) for record in records], more)
@@ -154,7 +157,9 @@ async def evaluation_images(
     path = await _of_model(record, store, places.judged, "judged images")
     wanted = JudgedFilter(label, predicted, wrong)
     rank = -1 if after is None else int(after)
-    return page(*await asyncio.to_thread(judged_page, path, _judged_file(record), wanted, after=rank, limit=limit))
+    file = _judged_file(record)
+    found, goes_on = await asyncio.to_thread(judged_page, path, file, wanted, after=rank, limit=limit)
+    return page(found, goes_on is not None, last_id=goes_on)
 
 
 @router.get("/{job_id}/checkpoints")

@@ -14,10 +14,12 @@ export class Problem extends Error {
     }
 }
 
+export const signedIn = new EventTarget(); // "changed", with each new key
 export const key = () => sessionStorage.getItem(KEY);
 
 export function headers() {
-    return key() ? { Authorization: `Bearer ${key()}` } : {};
+    const watching = { "Headway-Watching": "true" }; // that a page looked at a job says nothing of who submitted it
+    return key() ? { ...watching, Authorization: `Bearer ${key()}` } : watching;
 }
 
 // The answer to a request. Throws Problem; asks for a key where one is missing, and goes on with it.
@@ -32,8 +34,14 @@ export async function request(path, options = {}) {
         if (response.ok) return response;
         const body = await response.json().catch(() => null);
         if (response.status !== 401) throw new Problem(response.status, body);
-        if (key() === sent) sessionStorage.setItem(KEY, await askForKey(sent !== null));
+        if (key() === sent) keep(await askForKey(sent !== null));
     }
+}
+
+function keep(given) {
+    if (given === key()) return; // another request has kept it
+    sessionStorage.setItem(KEY, given);
+    signedIn.dispatchEvent(new Event("changed"));
 }
 
 export const get = async (path, options) => (await request(path, options)).json();
@@ -61,4 +69,5 @@ export async function save(path, name) {
     const href = key() ? URL.createObjectURL(await (await request(path)).blob()) : new URL(path, root).href;
     const link = Object.assign(document.createElement("a"), { href, download: name });
     link.click();
+    if (href.startsWith("blob:")) setTimeout(() => URL.revokeObjectURL(href), 60_000); // once it is surely saved
 }

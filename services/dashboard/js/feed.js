@@ -4,9 +4,10 @@
 // again. It comes with each connection, as what was asked for while there was none has failed, and where the service says
 // that something was trimmed.
 
-import { headers, key, root } from "./api.js";
+import { get, headers, key, root, signedIn } from "./api.js";
 
 const SILENCE = 40_000; // ms; the service says something each 15 s
+const TOGETHER = 100; // ms in which one look answers all that asks for it
 const PAUSES = [500, 1000, 2000, 4000]; // ms before the next try
 
 export const feed = new EventTarget();
@@ -14,8 +15,14 @@ let channel = null; // to the other tabs that are signed in by the same key
 let last = null;
 let state = null; // of the connection, as the tab that reads knows it
 let reading = null; // the connection that is open, to be cut where it went dead in a sleep
+let turn = 0; // goes up with each key: who follows for an older one ends
 
 export function start() {
+    const mine = ++turn;
+    channel?.close();
+    channel = null;
+    last = null;
+    if (!navigator.locks) return follow(mine); // http from another host: each tab reads for itself
     const name = `headway ${root} ${digest(key() ?? "")}`;
     channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => {
@@ -23,16 +30,21 @@ export function start() {
         else if (state) channel.postMessage({ event: state });
     };
     channel.postMessage({ event: "who reads?" });
-    if (navigator.locks) navigator.locks.request(name, follow);
-    else follow(); // http from another host: each tab reads for itself
-    addEventListener("online", () => reading?.abort());
+    navigator.locks.request(name, () => follow(mine));
 }
+
+addEventListener("online", () => reading?.abort());
+signedIn.addEventListener("changed", () => {
+    if (!turn) return; // nobody follows yet
+    reading?.abort();
+    start();
+});
 
 // Tells keys apart, and says nothing of them.
 const digest = (text) => [...text].reduce((sum, character) => (Math.imul(sum, 31) + character.charCodeAt(0)) | 0, 7);
 
-async function follow() {
-    for (let tries = 0; ;) {
+async function follow(mine) {
+    for (let tries = 0; mine === turn;) {
         try {
             reading = new AbortController();
             const response = await fetch(new URL("v1/events", root), {
@@ -40,32 +52,37 @@ async function follow() {
                 signal: reading.signal,
                 cache: "no-store",
             });
+            if (response.status === 401) get("v1/queue").catch(() => {}); // which asks for a key; then it starts anew
             if (!response.ok) throw new Error(`${response.status}`);
             tell({ event: (state = "online") });
             tries = 0;
-            await read(response.body);
+            await read(response.body, reading);
         } catch {
             // whatever broke it, it is taken up again
         }
-        tell({ event: (state = "offline") });
+        if (mine === turn) tell({ event: (state = "offline") });
         await new Promise((done) => setTimeout(done, PAUSES[Math.min(tries++, PAUSES.length - 1)]));
     }
 }
 
-async function read(body) {
-    let watchdog = setTimeout(() => reading.abort(), SILENCE);
+async function read(body, connection) {
+    const pieces = body.pipeThrough(new TextDecoderStream()).getReader();
+    let watchdog = null;
     let text = "";
-    for (const pieces = body.pipeThrough(new TextDecoderStream()).getReader(); ;) {
-        const { value, done } = await pieces.read();
-        if (done) break;
+    try {
+        for (;;) {
+            clearTimeout(watchdog);
+            watchdog = setTimeout(() => connection.abort(), SILENCE);
+            const { value, done } = await pieces.read();
+            if (done) return;
+            text += value;
+            const frames = text.split("\n\n");
+            text = frames.pop();
+            frames.map(parsed).filter(Boolean).forEach(tell);
+        }
+    } finally {
         clearTimeout(watchdog);
-        watchdog = setTimeout(() => reading.abort(), SILENCE);
-        text += value;
-        const frames = text.split("\n\n");
-        text = frames.pop();
-        frames.map(parsed).filter(Boolean).forEach(tell);
     }
-    clearTimeout(watchdog);
 }
 
 function parsed(frame) {
@@ -80,13 +97,23 @@ function parsed(frame) {
 
 function tell(message) {
     hear(message);
-    channel.postMessage(message);
+    channel?.postMessage(message);
 }
 
 function hear({ id, event, data }) {
     if (id) last = id;
     if (event === "message") feed.dispatchEvent(new CustomEvent("happened", { detail: data }));
-    else if (event === "start" || event === "gap") feed.dispatchEvent(new CustomEvent("resync"));
+    else if (event === "start" || event === "gap") resync();
     else if (event === "online" || event === "offline")
         feed.dispatchEvent(new CustomEvent("connection", { detail: event }));
+}
+
+let soon = null;
+
+// Once, however many gaps come together.
+function resync() {
+    soon ??= setTimeout(() => {
+        soon = null;
+        feed.dispatchEvent(new CustomEvent("resync"));
+    }, TOGETHER);
 }

@@ -35,27 +35,38 @@ export const newestFirst = () => [...jobs.values()].sort((a, b) => (a.id < b.id 
 // The hyperparameters of what became, or would become, the model.
 export const usedBy = (job) => job.trials[job.best_trial ?? -1]?.hyperparameters ?? job.resolved_hyperparameters;
 
+let asked = 0; // how often the service was asked
+const answered = new Map(); // by a job's id: the youngest question that it is known from
+
+function learn(job, question) {
+    if (question < (answered.get(job.id) ?? 0)) return; // an answer that was overtaken
+    answered.set(job.id, question);
+    jobs.set(job.id, job);
+}
+
 async function load() {
+    const question = ++asked;
     const known = new Set();
     let after = "";
     for (let more = true; more && known.size < MOST;) {
         const page = await get(`v1/fine_tuning/jobs?limit=100${after}`);
         for (const job of page.data) {
-            jobs.set(job.id, job);
+            learn(job, question);
             known.add(job.id);
         }
         more = page.has_more;
         after = `&after=${page.last_id}`;
     }
-    for (const id of jobs.keys()) if (!known.has(id) && known.size < MOST) jobs.delete(id);
+    const gone = (id) => !known.has(id) && known.size < MOST && answered.get(id) <= question;
+    for (const id of jobs.keys()) if (gone(id)) jobs.delete(id);
     changed();
 }
 
 export async function look(id) {
-    const job = await get(`v1/fine_tuning/jobs/${id}`);
-    jobs.set(id, job);
+    const question = ++asked;
+    learn(await get(`v1/fine_tuning/jobs/${id}`), question);
     changed(id);
-    return job;
+    return jobs.get(id);
 }
 
 export function forget(id) {

@@ -10,7 +10,15 @@ export function askForKey(wasWrong) {
 }
 
 function open(wasWrong, done) {
-    const input = h("input", { type: "password", id: "key", autocomplete: "off", required: true, spellcheck: false });
+    const input = h("input", {
+        type: "password",
+        id: "key",
+        autocomplete: "off",
+        required: true,
+        pattern: "[\\x21-\\x7e]+",
+        title: "letters, digits and signs, without spaces",
+        spellcheck: false,
+    });
     const dialog = h(
         "dialog.signin",
         { "aria-labelledby": "signin-title" },

@@ -41,7 +41,8 @@ async function made(make, id) {
     try {
         return await make(id);
     } catch (error) {
-        waits = !(error instanceof Problem);
+        waits = error instanceof TypeError && /fetch|network|load failed/i.test(error.message); // as browsers word it
+        if (!waits && !(error instanceof Problem)) console.error(error);
         const says = waits ? "The service is away; this page comes with it." : error.message;
         return { node: h("section.card", h("h1", says), h("p", h("a", { href: "#/jobs" }, "All jobs"))) };
     }
@@ -66,6 +67,7 @@ addEventListener("unhandledrejection", (event) => {
     toast(event.reason?.message ?? String(event.reason), "error");
 });
 addEventListener("hashchange", route);
+for (const missed of ["dragover", "drop"]) addEventListener(missed, (event) => event.preventDefault()); // or a browser leaves
 
 await loaded().catch((error) => toast(error.message, "error"));
 start();

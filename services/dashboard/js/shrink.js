@@ -23,8 +23,9 @@ export async function shrunk(files, tell) {
 
 async function small(file) {
     if (!PHOTOGRAPH.test(file.path)) return file;
+    let image = null;
     try {
-        const image = await createImageBitmap(file.blob, { imageOrientation: "from-image" });
+        image = await createImageBitmap(file.blob, { imageOrientation: "from-image" });
         const scale = SIDE / Math.min(image.width, image.height);
         if (scale >= 1) return file;
         const canvas = new OffscreenCanvas(Math.round(image.width * scale), Math.round(image.height * scale));
@@ -33,10 +34,11 @@ async function small(file) {
         context.fillStyle = "white"; // what is transparent, as the service shows it
         context.fillRect(0, 0, canvas.width, canvas.height);
         context.drawImage(image, 0, 0, canvas.width, canvas.height);
-        image.close();
         const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
         return { path: /\.jpe?g$/i.test(file.path) ? file.path : `${file.path}.jpg`, blob };
     } catch {
         return file;
+    } finally {
+        image?.close();
     }
 }

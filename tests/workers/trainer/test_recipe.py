@@ -128,7 +128,7 @@ def test_a_stop_while_it_learns_from_arriving_features_resumes_on_the_same_curve
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, tmp_path: Path
 ) -> None:
     hyperparameters = {"batch_size": 16, "n_epochs": 3, "learning_rate": 1e-3}
-    training = archive(zipped(shapes(30, first=1100)))
+    training = archive(zipped(shapes(75, first=1100)))  # some batches are on their way when the stop comes
     spec = trainer_spec(training, hyperparameters=hyperparameters, cache=str(tmp_path / "cold"))
     first = run_trainer(spec, stop_at="metrics")
     stop = next(line for line in reversed(first) if line.type == "checkpoint")

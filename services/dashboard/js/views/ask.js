@@ -13,7 +13,10 @@ export async function askForm(model) {
     const answer = h("div.answer", { "aria-live": "polite" }, h("p.quiet", "Here it says what it sees."));
     const preview = h("img.preview", { alt: "what was asked", hidden: true });
 
+    let asked = 0;
     async function ask(blob, { quiet = false } = {}) {
+        const mine = ++asked;
+        answer.setAttribute("aria-live", quiet ? "off" : "polite"); // nobody wants the camera's read out
         if (!quiet) {
             preview.hidden = false;
             if (preview.src) URL.revokeObjectURL(preview.src);
@@ -26,6 +29,7 @@ export async function askForm(model) {
         form.append("image", blob, blob.name ?? "photo.jpg");
         try {
             const [{ labels, error }] = (await postForm("v1/predictions", form)).data;
+            if (mine !== asked) return; // another picture is asked by now
             show(answer, error ? h("p.error", error.message) : labels.map(barOf));
         } catch (error) {
             show(answer, h("p.error", { role: "alert" }, error.message));
@@ -42,7 +46,6 @@ export async function askForm(model) {
         const blob = [...(event.clipboardData?.files ?? [])][0];
         if (blob) ask(blob);
     };
-    addEventListener("paste", pasted);
     const camera = cameraOf(
         (blob) => ask(blob, { quiet: true }),
         () => (preview.hidden = true),
@@ -64,8 +67,10 @@ export async function askForm(model) {
         h("details", h("summary", "The same from code"), codeFor(model)),
         await downloads(model),
     );
+    addEventListener("paste", pasted);
     const close = () => {
         removeEventListener("paste", pasted);
+        URL.revokeObjectURL(preview.src);
         camera.stop();
     };
     return { node, close };

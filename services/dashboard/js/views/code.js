@@ -1,18 +1,18 @@
 // The code that asks this model, ready to be copied.
 
-import { root } from "../api.js";
+import { key, root } from "../api.js";
 import { h, show, toast } from "../dom.js";
 
 const here = () => root.href.replace(/\/$/, "");
 
 const KINDS = {
-    curl: (model) => `curl ${here()}/v1/predictions \\
+    curl: (model) => `curl ${here()}/v1/predictions${key() ? ' -H "Authorization: Bearer $HEADWAY_API_KEY"' : ""} \\
   -F model=${model} \\
   -F image=@photo.jpg`,
     openai: (model) => `import base64
 from openai import OpenAI
 
-client = OpenAI(base_url="${here()}/v1", api_key="none")
+client = OpenAI(base_url="${here()}/v1", api_key=${key() ? '"…"' : '"none"'})
 photo = base64.b64encode(open("photo.jpg", "rb").read()).decode()
 answer = client.chat.completions.create(
     model="${model}",

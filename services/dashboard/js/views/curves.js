@@ -1,6 +1,6 @@
 // A job's loss and accuracy, live.
 
-import { root } from "../api.js";
+import { save } from "../api.js";
 import { Chart, colour } from "../chart.js";
 import { Curves } from "../curves.js";
 import { h } from "../dom.js";
@@ -45,11 +45,8 @@ export async function curvesOf(job, now) {
         new Chart("Loss by step", losses),
         new Chart("Accuracy on held-out images", accuracies, { range: [0, 1], value: (v) => percent(v, 0) }),
     );
-    const csv = h(
-        "a",
-        { href: new URL(`v1/fine_tuning/jobs/${job.id}/metrics?format=csv`, root).href, download: `${job.id}.csv` },
-        "all points as CSV",
-    );
+    const path = `v1/fine_tuning/jobs/${job.id}/metrics?format=csv`;
+    const csv = h("button.quiet", { onclick: () => save(path, `${job.id}.csv`) }, "all points as CSV");
     const node = h(
         "section.card",
         { "aria-label": "Curves" },
@@ -57,7 +54,7 @@ export async function curvesOf(job, now) {
             "div.charts",
             charts.map((chart) => chart.node),
         ),
-        h("p.quiet", csv),
+        h("p", csv),
     );
     await curves.load();
     const paint = () => charts.forEach((chart) => chart.paint());

@@ -9,7 +9,10 @@ const SHOWN = 24; // pictures at a time
 const LARGE = 25; // labels, from which on the matrix is drawn small
 
 export async function evaluationOf(job) {
-    const evaluation = await get(`v1/fine_tuning/jobs/${job.id}/evaluation`).catch(() => null);
+    const evaluation = await get(`v1/fine_tuning/jobs/${job.id}/evaluation`).catch((error) => {
+        if (error.status === 404) return null;
+        throw error;
+    });
     if (!evaluation)
         return h("section.card", h("h2", "How good it is"), h("p", "Nothing was held out to judge it by."));
     const gallery = await galleryOf(job);
@@ -101,25 +104,35 @@ async function galleryOf(job) {
     let query = "";
     let last = null;
 
+    let turn = 0; // goes up with each choice: an answer to an older one is not shown
+
     const load = async () => {
-        const page = await get(
-            `v1/fine_tuning/jobs/${job.id}/evaluation/images?limit=${SHOWN}${query}${last ? `&after=${last}` : ""}`,
-        );
-        last = page.last_id;
-        more.hidden = !page.has_more;
-        place.append(...page.data.map(judgedFigure));
-        return page.data.length;
+        const mine = turn;
+        more.disabled = true;
+        let shown = 0;
+        for (let goes_on = true; goes_on && !shown; goes_on = !more.hidden) {
+            const from = last ? `&after=${last}` : "";
+            const page = await get(`v1/fine_tuning/jobs/${job.id}/evaluation/images?limit=${SHOWN}${query}${from}`);
+            if (mine !== turn) return 0;
+            last = page.last_id;
+            more.hidden = !page.has_more;
+            shown = page.data.length;
+            place.append(...page.data.map(judgedFigure));
+        }
+        more.disabled = false;
+        return shown;
     };
     const begin = async (says, asked) => {
+        const mine = ++turn;
         query = asked;
         last = null;
         title.textContent = says;
         show(place);
-        if (!(await load()))
-            show(
-                place,
-                h("p.quiet", asked === "&wrong=true" ? "None: each held-out image is taken for what it is." : "None."),
-            );
+        if ((await load()) || mine !== turn) return;
+        show(
+            place,
+            h("p.quiet", asked === "&wrong=true" ? "None: each held-out image is taken for what it is." : "None."),
+        );
     };
     const mistakes = () => {
         all.hidden = true;

@@ -22,11 +22,12 @@ export function historyOf(id) {
 
     async function load() {
         const [listed, job, stored] = await Promise.all([
-            get(`${base}/events?limit=${SHOWN}`),
+            get(`${base}/events?type=message&limit=${SHOWN}`),
             get(base),
             get(`${base}/checkpoints?limit=20`),
         ]);
         show(events);
+        known.clear();
         for (const event of listed.data.reverse()) {
             known.add(event.id);
             add(event);

@@ -1,6 +1,6 @@
 // One job: how far it is, its curves, how good it became and at what it fails, and how it came to that.
 
-import { post, remove } from "../api.js";
+import { Problem, post, remove } from "../api.js";
 import { h, show, toast } from "../dom.js";
 import { changes, forget, jobs, look, usedBy } from "../jobs.js";
 import { nameOf, number, percent } from "../words.js";
@@ -37,9 +37,9 @@ export async function jobView(id) {
         show(head, title(job));
         await history.load();
         if (job.status !== "succeeded") return;
-        ask?.close();
-        ask = await askForm(job.fine_tuned_model);
-        if (closed) return ask.close();
+        ask?.close?.();
+        ask = await askForm(job.fine_tuned_model).catch(gone);
+        if (closed) return ask.close?.();
         show(end, ask.node, await evaluationOf(job));
     }
 
@@ -52,9 +52,14 @@ export async function jobView(id) {
     const close = () => {
         closed = true;
         changes.removeEventListener("changed", changed);
-        [curves, history, ask].forEach((part) => part?.close());
+        [curves, history, ask].forEach((part) => part?.close?.());
     };
     return { node, title: nameOf(job), close };
+}
+
+function gone(error) {
+    if (error instanceof Problem && error.status === 404) return { node: h("p.card", "Its model was deleted.") };
+    throw error;
 }
 
 function title(job) {
@@ -85,7 +90,8 @@ function button(job, action) {
             location.hash = "#/jobs";
         } catch (error) {
             toast(error.message, "error");
-            look(job.id);
+            event.target.disabled = false;
+            look(job.id).catch(() => {});
         }
     };
     return h("button", { className: KINDS[action] ?? "", onclick: act }, action[0].toUpperCase() + action.slice(1));

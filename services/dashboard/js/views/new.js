@@ -11,9 +11,13 @@ export async function newView() {
     const data = h("div");
     const settings = h("div");
     const report = h("div");
+    let chosen = 0;
     const use = async (file) => {
+        const mine = ++chosen;
         show(report, h("p.quiet", "Looking at what it holds …"));
-        show(report, await reportOf(file));
+        const made = await reportOf(file);
+        if (mine !== chosen) return; // another file is chosen by now
+        show(report, made);
         show(settings, settingsForm(file));
         report.scrollIntoView({ behavior: "smooth", block: "start" });
     };

@@ -27,7 +27,7 @@ export async function reportOf(file) {
 }
 
 async function rowOf(file, label, labels) {
-    const { data } = await get(`v1/files/${file.id}/images?limit=${EACH}&label=${encodeURIComponent(label)}`);
+    const data = await someOf(file, label);
     return [
         h("th", { scope: "row" }, label),
         ...Object.values(labels).map((counts) => h("td.n", counts[label] ?? 0)),
@@ -36,6 +36,16 @@ async function rowOf(file, label, labels) {
             data.map((image) => thumbnail(file.id, image.id, `${label}: ${image.id}`, 56)),
         ),
     ];
+}
+
+// A page may be empty and the list go on: the service looks through some thousand images at a time.
+async function someOf(file, label) {
+    for (let after = ""; ;) {
+        const query = `limit=${EACH}&label=${encodeURIComponent(label)}${after}`;
+        const page = await get(`v1/files/${file.id}/images?${query}`);
+        if (page.data.length || !page.has_more) return page.data;
+        after = `&after=${encodeURIComponent(page.last_id)}`;
+    }
 }
 
 const finding = ({ severity, message, remedy }) =>

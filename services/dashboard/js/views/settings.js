@@ -34,7 +34,12 @@ export function settingsForm(file) {
     const inputs = Object.fromEntries(
         FIELDS.map((field) => [
             field.name,
-            h("input", { id: `set-${field.name}`, value: field.value, autocomplete: "off" }),
+            h("input", {
+                id: `set-${field.name}`,
+                value: field.value,
+                autocomplete: "off",
+                "aria-describedby": `set-${field.name}-hint`,
+            }),
         ]),
     );
     const trials = h("p.quiet", { "aria-live": "polite" });

@@ -3,33 +3,42 @@
 import { get, post } from "../api.js";
 import { h, show, toast } from "../dom.js";
 import { jobs, loaded, newestFirst } from "../jobs.js";
-import { ago, clock, nameOf, plural } from "../words.js";
+import { clock, nameOf, plural } from "../words.js";
 
 const EVERY = 2000; // ms
+const TIMES = new Set(["seen_at", "looked_at", "silent_seconds", "at"]); // that change with each look
 
 export async function workersView() {
     const workers = h("div");
     const queue = h("div");
     const scaling = h("div");
     const problem = h("p.error", { role: "alert", hidden: true });
+    let shown = "";
     const paint = async () => {
-        const [fleet, waiting, scaler] = await Promise.all([get("v1/workers"), get("v1/queue"), get("v1/autoscaler")]);
-        show(
-            workers,
-            fleet.data.length
-                ? fleet.data.map(workerCard)
-                : h("p", "No worker is running. ", h("code", "headway up"), " starts one."),
-        );
+        const told = await Promise.all([get("v1/workers"), get("v1/queue"), get("v1/autoscaler")]);
+        problem.hidden = true;
+        const says = JSON.stringify(told, (name, value) => (TIMES.has(name) ? undefined : value));
+        if (says === shown) return; // a click or a focus would be lost
+        shown = says;
+        const [fleet, waiting, scaler] = told;
+        const none = h("p", "No worker is running. ", h("code", "headway up"), " starts one.");
+        show(workers, fleet.data.length ? fleet.data.map(workerCard) : none);
         show(queue, queueOf(waiting));
         show(scaling, autoscalerOf(scaler));
-        problem.hidden = true;
     };
     await loaded();
     await paint();
-    const again = setInterval(
-        () => paint().catch((error) => ((problem.hidden = false), (problem.textContent = error.message))),
-        EVERY,
-    );
+    let next = 0;
+    const again = () => {
+        next = setTimeout(async () => {
+            await paint().catch((error) => {
+                problem.hidden = false;
+                problem.textContent = error.message;
+            });
+            if (next) again();
+        }, EVERY);
+    };
+    again();
     const node = h(
         "div",
         problem,
@@ -37,7 +46,7 @@ export async function workersView() {
         h("section.card", h("h2", "Queue"), queue),
         h("section.card", h("h2", "Autoscaler"), scaling),
     );
-    return { node, title: "Workers", close: () => clearInterval(again) };
+    return { node, title: "Workers", close: () => (next = clearTimeout(next)) };
 }
 
 function workerCard(worker) {
@@ -56,12 +65,7 @@ function workerCard(worker) {
             h("span.id", worker.id),
             worker.status !== "draining" && h("button", { onclick: drain }, "Drain"),
         ),
-        h(
-            "p.quiet",
-            [report?.model, `Headway ${worker.version}`, worker.host, `seen ${ago(worker.seen_at)}`]
-                .filter(Boolean)
-                .join(" · "),
-        ),
+        h("p.quiet", [report?.model, `Headway ${worker.version}`, worker.host].filter(Boolean).join(" · ")),
         job && h("p", "Works on ", h("a", { href: `#/jobs/${job.id}` }, nameOf(job)), "."),
         report &&
             h(
