@@ -11,7 +11,7 @@ from services.contract.units import Object
 
 T = TypeVar("T", bound=BaseModel)
 
-LOOKED_AT = 20_000  # lines of a file that a request looks through at most; then its page is short: a million would take 5 s
+LOOKED_AT = 20_000  # lines of a file that a request looks through at most: of a million they are 5 s
 
 
 def cursor(after: str | None, prefix: str) -> str | None:
