@@ -135,12 +135,10 @@ class Files:
             hashes = await asyncio.to_thread(self._only_in, record.upload, others)
             if hashes:
                 await self._tell_forgotten(record.tenant, hashes)
-            for place in await asyncio.to_thread(self._blobs.beginning_with, record.upload):
-                await asyncio.to_thread(self._blobs.delete, place)
+            await self._delete_bytes(record.upload)
         is_gone = await self._redis.delete(keys.file(record.id))
-        if record.upload not in others:  # thumbnails that were drawn meanwhile
-            for place in await asyncio.to_thread(self._blobs.beginning_with, record.upload):
-                await asyncio.to_thread(self._blobs.delete, place)
+        if record.upload not in others:
+            await self._delete_bytes(record.upload)  # thumbnails that were drawn meanwhile
         if not is_gone:
             return  # someone was faster, and has counted it
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -148,6 +146,11 @@ class Files:
             pipe.zrem(keys.EXPIRING, record.id)
             pipe.incrby(keys.stored(record.tenant), -record.bytes)
             await pipe.execute()
+
+    async def _delete_bytes(self, upload: str) -> None:
+        """The upload's, and all that was made of it."""
+        for place in await asyncio.to_thread(self._blobs.beginning_with, upload):
+            await asyncio.to_thread(self._blobs.delete, place)
 
     async def _uploads_of_others(self, record: FileRecord) -> set[str]:
         """Places of the tenant's other files, also of records that cannot be read."""

@@ -11,7 +11,7 @@ export const colour = (i) => `hsl(${HUES[i % HUES.length]} 70% ${dark() ? 65 : 4
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// `lines()` gives what to draw: [{label, step, value, colour, width?, dash?, points?}].
+// `lines()` gives what to draw: [{label, step, value, colour, width?, dash?}].
 export class Chart {
     constructor(title, lines, { range, value = (v) => number(v) } = {}) {
         this.lines = lines;
@@ -74,7 +74,7 @@ export class Chart {
                     width: line.width ?? 1.6,
                     dash: line.dash,
                     spanGaps: true,
-                    points: { show: line.points ?? line.step.length < 2, size: 5 },
+                    points: { show: line.step.length < 2, size: 5 },
                     value: (_, v) => (v === null || v === undefined ? "–" : value(v)),
                 })),
             ],

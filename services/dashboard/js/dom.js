@@ -43,8 +43,15 @@ export function show(node, ...children) {
     return node;
 }
 
+// Names and what they are: [[name, value], …].
+export const facts = (pairs) =>
+    h(
+        "dl.facts",
+        pairs.map(([name, value]) => h("div", h("dt", name), h("dd", String(value)))),
+    );
+
 // A table of rows of cells; each title stands as its column does.
-export function table(titles, rows, kind = "") {
+export function table(titles, rows) {
     const aligned = (i) => (rows[0]?.[i]?.classList.contains("n") ? "th.n" : "th");
     const head = h(
         "thead",
@@ -58,7 +65,6 @@ export function table(titles, rows, kind = "") {
         { tabindex: "0" },
         h(
             "table",
-            { className: kind },
             head,
             h(
                 "tbody",

@@ -16,8 +16,8 @@ export function dataForm(done) {
     const sending = h("div", { "aria-live": "polite" });
     let abort = null;
 
-    const addBox = (label = "", files = []) => {
-        const box = labelBox(label, files, paint, () => {
+    const addBox = (files = []) => {
+        const box = labelBox(files, paint, () => {
             boxes.splice(boxes.indexOf(box), 1);
             box.node.remove();
             paint();
@@ -32,7 +32,7 @@ export function dataForm(done) {
         if (!files.length) return toast("There were no files in it.", "error");
         if (isArchive(files)) return send(files[0].blob, files[0].blob.name);
         if (files.some(({ path }) => path.includes("/"))) return folders(files);
-        addBox("", files).name.focus();
+        addBox(files).name.focus();
     }
 
     // Folders are sent as they lie, for the service to read: splits, tables and all.
@@ -121,23 +121,23 @@ export function dataForm(done) {
     return { node, close: () => abort?.abort() };
 }
 
-function labelBox(label, files, changed, remove) {
+function labelBox(files, changed, remove) {
     const box = {
         files: [...files],
         name: h("input.label", {
-            value: label,
             placeholder: "label",
             "aria-label": "name of the label",
             oninput: changed,
         }),
     };
     const count = h("span.count");
+    const tell = () => (count.textContent = plural(box.files.length, "photo"));
     const add = (more) => {
         box.files.push(...more);
-        count.textContent = plural(box.files.length, "photo");
+        tell();
         changed();
     };
-    count.textContent = plural(box.files.length, "photo");
+    tell();
     const input = h("input", {
         type: "file",
         accept: "image/*,.heic,.heif",

@@ -1,7 +1,7 @@
 // How good the model is on images that it was not trained on, and what it gets wrong.
 
 import { get } from "../api.js";
-import { h, show, table } from "../dom.js";
+import { facts, h, show, table } from "../dom.js";
 import { judgedFigure } from "../pictures.js";
 import { number, percent, plural } from "../words.js";
 
@@ -37,18 +37,14 @@ export async function evaluationOf(job) {
 function inShort({ accuracy, loss, images, split, labels, ece, calibrated_ece }) {
     const used = labels.filter((score) => score.images > 0);
     const largest = used.reduce((most, score) => (score.images > most.images ? score : most), used[0] ?? { images: 0 });
-    const facts = [
+    return facts([
         ["accuracy", percent(accuracy)],
         ["by chance", percent(used.length ? 1 / used.length : null)],
         [`always “${largest.label ?? "–"}”`, percent(images ? largest.images / images : null)],
         ["loss", number(loss)],
         ["held out", `${plural(images, "image")} (${split})`],
         ["calibration error", calibrated_ece === null ? "–" : `${percent(calibrated_ece)} (before: ${percent(ece)})`],
-    ];
-    return h(
-        "dl.facts",
-        facts.map(([name, value]) => h("div", h("dt", name), h("dd", value))),
-    );
+    ]);
 }
 
 function matrix({ labels, confusion }, gallery) {

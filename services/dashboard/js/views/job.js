@@ -1,7 +1,7 @@
 // One job: how far it is, its curves, how good it became and at what it fails, and how it came to that.
 
 import { Problem, post, remove } from "../api.js";
-import { h, show, toast } from "../dom.js";
+import { facts, h, show, toast } from "../dom.js";
 import { changes, forget, jobs, look, usedBy } from "../jobs.js";
 import { nameOf, number, percent } from "../words.js";
 import { askForm } from "./ask.js";
@@ -15,7 +15,7 @@ export async function jobView(id) {
     let job = await look(id);
     const head = h("div"); // with its buttons: made anew only with another status, or a click would miss them
     const running = h("div");
-    const facts = h("div");
+    const state = h("div");
     const end = h("div");
     const curves = await curvesOf(job, () => job);
     const trials = trialsOf(() => job);
@@ -28,7 +28,7 @@ export async function jobView(id) {
     async function paint() {
         job = jobs.get(id) ?? job;
         show(running, h("p.quiet", pace(job)), bar(job));
-        show(facts, summary(job));
+        show(state, summary(job));
         trials.paint();
         if (job.best_trial !== best) curves.paint();
         best = job.best_trial;
@@ -48,7 +48,7 @@ export async function jobView(id) {
     };
     changes.addEventListener("changed", changed);
     await paint();
-    const node = h("div", h("section.card", head, running, facts), curves.node, trials.node, end, history.node);
+    const node = h("div", h("section.card", head, running, state), curves.node, trials.node, end, history.node);
     const close = () => {
         closed = true;
         changes.removeEventListener("changed", changed);
@@ -100,7 +100,7 @@ function button(job, action) {
 function summary(job) {
     const used = usedBy(job);
     const metrics = job.metrics ?? {};
-    const facts = [
+    const told = [
         ["training loss", number(metrics.train_loss)],
         ["validation loss", number(metrics.val_loss)],
         ["validation accuracy", percent(metrics.val_accuracy)],
@@ -117,9 +117,6 @@ function summary(job) {
         job.warnings.map((warning) => h("p.finding.warning", h("b", "Look: "), warning.message)),
         String(job.weights).startsWith("random") &&
             h("p.quiet", `The backbone has random weights (${job.weights}): for trials and tests.`),
-        h(
-            "dl.facts",
-            facts.map(([name, value]) => h("div", h("dt", name), h("dd", String(value)))),
-        ),
+        facts(told),
     );
 }
