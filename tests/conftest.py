@@ -28,6 +28,7 @@ from services.store.store import Store, open_store
 from tests.budget import Budget, counted
 from tests.gated.gate import NAME as GATE
 from tests.gated.nursery import NAME as NURSERY
+from tests.reports import computed
 from tests.waiting import wait_until
 
 # What every lease, timeout and pause is multiplied by in the failure tests: a lease of six seconds keeps its sense.
@@ -146,7 +147,7 @@ def raw(store: Store) -> Any:
 
 
 def profile(id: str = "worker-a", device: str = "cpu") -> WorkerProfile:
-    return WorkerProfile(id, device, lambda spec: str(spec.weights))
+    return WorkerProfile(id, device, lambda spec: str(spec.weights), computed("fp32"))
 
 
 def result(model: str = "ft:resnet18::x") -> Result:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from services.contract.fleet import Worker
-from services.contract.preflight import DeviceReport
+from services.contract.preflight import Arithmetic, DeviceReport
+from services.contract.recipe import Precision
 
 
 def worker(id: str, **changes: Any) -> Worker:
@@ -25,4 +26,12 @@ def worker(id: str, **changes: Any) -> Worker:
 
 def passed(device: str = "cpu") -> DeviceReport:
     """A preflight that found nothing wrong."""
-    return DeviceReport(device=device, model=device, ok=True, checks=[], precisions={"fp32": 1.0}, auto="fp32")
+    return DeviceReport(device=device, model=device, ok=True, checks=[], precisions=computed("fp32"), auto="fp32")
+
+
+def computed(*precisions: Precision) -> dict[Precision, Arithmetic]:
+    """By torch, each of them."""
+    return {
+        precision: Arithmetic(engine="torch", agreement=1.0, fingerprint=f"torch {precision}")
+        for precision in precisions
+    }

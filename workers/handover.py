@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from services.contract.errors import DataUnreadable, DeviceUnavailable
+from services.contract.preflight import Arithmetic
 from services.contract.recipe import ResolvedRecipe
 from services.contract.spec import ArchivePaths, TrainerSpec
 from services.settings import Settings
@@ -14,7 +15,7 @@ from services.store.store import Store
 
 async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: Path) -> TrainerSpec:
     """Raises DataUnreadable, DeviceUnavailable, OSError."""
-    _refuse_precision(claim)
+    computed = _arithmetic(claim)
     recipe = claim.spec.fields_of(ResolvedRecipe) | {"precision": claim.precision}
     training = await _record(store, claim, claim.spec.training_file, claim.spec.index)
     validation = claim.spec.validation_file
@@ -27,6 +28,8 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
         validation=_local(store, await _record(store, claim, validation)) if validation else None,
         device=claim.worker.device,
         weights=settings.weights_source(claim.spec.weights),
+        engine=computed.engine,
+        fingerprint=computed.fingerprint,
         cache=str(settings.features_dir.absolute()),
         cache_bytes=settings.cache_bytes,
         out=str(folder),
@@ -36,13 +39,14 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
     )
 
 
-def _refuse_precision(claim: Claim) -> None:
+def _arithmetic(claim: Claim) -> Arithmetic:
     worker = claim.worker
     if claim.precision not in worker.precisions:
         raise DeviceUnavailable(
             f"{claim.precision} did not pass its check on {worker.device}: ask for one of "
             f'{", ".join(worker.precisions)}, or for "auto".'
         )
+    return worker.precisions[claim.precision]
 
 
 async def _record(store: Store, claim: Claim, file: str, index: str | None = None) -> FileRecord:

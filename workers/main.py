@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -48,7 +49,7 @@ def main() -> int:
     if refusal := asyncio.run(refusal_to_start(config)):
         print(refusal, file=sys.stderr)
         return 1
-    preflight = check_devices(config.device)
+    preflight = check_devices(config.device, config.data_dir / "preflight")
     if not preflight[-1].ok:
         print(_refusal(preflight), file=sys.stderr)
         return 1
@@ -59,9 +60,10 @@ def main() -> int:
         return _work_until_drained(worker, spare, config)
 
 
-def check_devices(device: str) -> list[DeviceReport]:
-    """Preflight in a process of its own, so that this one needs no torch: a report for each device tried."""
-    command = [sys.executable, "-m", "workers.vision.preflight", device]
+def check_devices(device: str, kept: Path) -> list[DeviceReport]:
+    """Preflight in a process of its own, so that this one needs no torch: a report for each device tried. `kept` is
+    the folder where it keeps what it found."""
+    command = [sys.executable, "-m", "workers.vision.preflight", device, str(kept)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # in our group: it ends with us
     with contextlib.suppress(ValidationError):
         return DEVICE_REPORTS.validate_json(done.stdout)
@@ -72,7 +74,9 @@ def check_devices(device: str) -> list[DeviceReport]:
 def spare_trainer(passed: DeviceReport, config: Settings) -> Spare:
     """As a job that asks for nothing would need it."""
     weights = config.weights_source(config.job_weights)
-    prepared = Prepared(device=passed.device, weights=weights, precision=passed.auto or "fp32")
+    precision = passed.auto or "fp32"
+    engine = passed.precisions[precision].engine
+    prepared = Prepared(device=passed.device, weights=weights, precision=precision, engine=engine)
     return Spare(prepared, config.spare_memory)
 
 

@@ -38,7 +38,7 @@ class LocalWorker:
     @property
     def profile(self) -> WorkerProfile:
         passed = self._preflight[-1]
-        return WorkerProfile(self._id, passed.device, self._weights, list(passed.precisions), passed.auto or "fp32")
+        return WorkerProfile(self._id, passed.device, self._weights, passed.precisions, passed.auto or "fp32")
 
     def report(self) -> Worker:
         return Worker(

@@ -13,7 +13,7 @@ app = typer.Typer()
 
 SAME = 1e-4  # of a loss: what fp32 promises on whatever device
 RECIPE = ("feature_scaling", "class_weights", "precision", "max_unreadable", "early_stopping", "checkpoints", "seed")
-SURROUNDINGS = ("data_sha256", "weights_sha256", "preprocess", "precision", "device", "versions")
+SURROUNDINGS = ("data_sha256", "weights_sha256", "preprocess", "precision", "engine", "device", "versions")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from services.contract.evaluation import Evaluation
+from services.contract.preflight import EngineName
 from services.contract.progress import CheckpointMetrics
 from services.contract.recipe import Export, Precision, ResolvedRecipe
 from services.contract.units import Object
@@ -40,6 +41,8 @@ class Receipt(ResolvedRecipe):
     weights_sha256: str = Field(description="of the backbone's tensors")
     preprocess: str = Field(description="how pixels were made, with the version of its rules")
     precision: Precision = Field(description="of the backbone")
+    engine: EngineName = Field("torch", description="that computed the features")
+    fingerprint: str = Field("", description="of decoder and engine: who has the same computes the same, to the bit")
     device: ComputeDevice = Field(description="on which the features were computed")
     head: HeadCompute = Field(HeadCompute(), description="how the head was trained")
     versions: dict[str, str] = Field(description="of Headway and of what it computes with")

@@ -4,6 +4,7 @@ from pydantic import JsonValue
 
 from services.contract.asked import DEFAULT_SPLIT, BaseNetwork, Device, Limits
 from services.contract.layout import Layout
+from services.contract.preflight import EngineName
 from services.contract.recipe import Hyperparameters, Precision, ResolvedRecipe, Strict
 from services.contract.timing import UNSCALED, TrainerTiming
 from services.contract.weights import DefaultWeights, JobWeights, WeightsSource
@@ -45,6 +46,7 @@ class Prepared(Strict):
     device: str
     weights: WeightsSource
     precision: Precision
+    engine: EngineName = "torch"
 
 
 class TrainerSpec(ResolvedRecipe):
@@ -61,6 +63,8 @@ class TrainerSpec(ResolvedRecipe):
     precision: Precision = "fp32"
     device: str = "cpu"
     weights: WeightsSource = DefaultWeights()
+    engine: EngineName = "torch"
+    fingerprint: str = ""
     cache: str
     out: str
     cache_bytes: int = DEFAULT_CACHE_BYTES
@@ -70,4 +74,4 @@ class TrainerSpec(ResolvedRecipe):
 
     @property
     def prepared(self) -> Prepared:
-        return Prepared(device=self.device, weights=self.weights, precision=self.precision)
+        return Prepared(device=self.device, weights=self.weights, precision=self.precision, engine=self.engine)

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from services.contract.errors import JobFailure
 from services.contract.model import Result
-from services.contract.preflight import kind_of
+from services.contract.preflight import Arithmetic, kind_of
 from services.contract.recipe import Precision
 from services.contract.spec import JobSpec
 from services.contract.timing import Timing
@@ -36,12 +36,13 @@ class Fenced(Exception):
 @dataclass(frozen=True)
 class WorkerProfile:
     """A worker, as far as claims are concerned. `weights` names those that it would use for a job, by their hash;
-    `precisions` are those that passed their check on its device, and `auto` is the one for jobs that ask for none."""
+    `precisions` are those that passed their check on its device, with how each is computed, and `auto` is the one for
+    jobs that ask for none."""
 
     id: str
     device: str
     weights: Callable[[JobSpec], str]
-    precisions: Sequence[Precision] = ("fp32",)
+    precisions: Mapping[Precision, Arithmetic]
     auto: Precision = "fp32"
 
     @property
@@ -54,7 +55,9 @@ class WorkerProfile:
         precision = self.auto if asked == "auto" else asked
         if record.binding and record.binding.precision in self.precisions:
             precision = record.binding.precision
-        return Binding(kind=self.kind, precision=precision, weights=self.weights(record.spec))
+        computed = self.precisions.get(precision)
+        fingerprint = computed.fingerprint if computed else ""
+        return Binding(kind=self.kind, precision=precision, weights=self.weights(record.spec), fingerprint=fingerprint)
 
 
 @dataclass(frozen=True)

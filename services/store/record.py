@@ -27,13 +27,15 @@ WARNINGS: Final = TypeAdapter(list[JobWarning])
 
 
 class Binding(BaseModel):
-    """What every attempt of a job must match: decided by its first claim, compared by the claim's script as JSON."""
+    """What every attempt of a job must match, as its first claim decided: kind, precision and weights. And what whoever
+    helps it must match to the bit: the fingerprint of the attempt that runs, or was the last."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: str
     precision: Precision
     weights: str
+    fingerprint: str = ""
 
 
 class Latest(BaseModel):

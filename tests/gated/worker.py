@@ -13,7 +13,7 @@ from tests.gated.nursery import NAME, forked
 from tests.reports import passed
 from workers import main, spare
 
-main.check_devices = lambda device: [passed()]
+main.check_devices = lambda device, kept: [passed()]
 if NAME in os.environ:
     spare.start_trainer = partial(forked, Path(os.environ[NAME]))
 

@@ -23,6 +23,7 @@ from services.store.leases import Claim, Fenced, TenantWaits, WorkerProfile
 from services.store.record import JobRecord, Latest
 from services.store.store import Store
 from tests.conftest import profile, raw, result, spec
+from tests.reports import computed
 
 pytestmark = pytest.mark.anyio
 
@@ -392,12 +393,12 @@ async def test_a_validation_is_known_to_have_been_told(store: Store) -> None:
 
 async def test_auto_is_resolved_once_and_another_worker_may_go_on_if_it_can(store: Store) -> None:
     await store.jobs.create(id := new_id("ftjob"), "local", spec(precision="auto"))
-    native = WorkerProfile("a", "cpu", lambda _: "w", ("fp32", "bf16"), "bf16")
+    native = WorkerProfile("a", "cpu", lambda _: "w", computed("fp32", "bf16"), "bf16")
     first = await store.leases.claim(id, native)
     assert first is not None
     assert first.precision == "bf16"
     await store.leases.release(first, "released", "drained", counts=False)
-    assert await store.leases.claim(id, WorkerProfile("b", "cpu", lambda _: "w", ("fp32",), "fp32")) is None
-    slower = await store.leases.claim(id, WorkerProfile("c", "cpu", lambda _: "w", ("fp32", "bf16"), "fp32"))
+    assert await store.leases.claim(id, WorkerProfile("b", "cpu", lambda _: "w", computed("fp32"), "fp32")) is None
+    slower = await store.leases.claim(id, WorkerProfile("c", "cpu", lambda _: "w", computed("fp32", "bf16"), "fp32"))
     assert slower is not None
     assert slower.precision == "bf16"

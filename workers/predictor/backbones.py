@@ -12,8 +12,9 @@ import torch
 from services.contract.errors import WeightsUnavailable
 from services.contract.timing import Timing
 from services.contract.weights import AnyWeights
-from workers.vision.backbone import Extractor, load, weights_sha256
+from workers.vision.backbone import load, weights_sha256
 from workers.vision.device import open_device
+from workers.vision.engines import Extractor
 from workers.vision.images import SIDE
 
 MOST = 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from importlib.metadata import version
 
 import numpy as np
 import simplejpeg
@@ -29,10 +30,13 @@ def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperpar
         weights="file" if isinstance(spec.weights, WeightsFile) else str(spec.weights),
         weights_sha256=backbone.sha256,
         preprocess=preprocess(spec.precision),
+        engine=spec.engine,
+        fingerprint=spec.fingerprint,
         device=ComputeDevice(name=spec.device, model=describe(spec.device), processor=platform.machine()),
         versions={
             "headway": __version__,
             "torch": torch.__version__,
+            spec.engine: version(spec.engine),
             "simplejpeg": simplejpeg.__version__,
             "numpy": np.__version__,
             "pillow": pillow_version,

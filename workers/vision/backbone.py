@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
 from services.contract.errors import WeightsUnavailable
 from services.contract.recipe import Precision
@@ -16,11 +15,11 @@ from services.contract.spec import Prepared
 from services.contract.timing import UNSCALED, TrainerTiming
 from services.contract.weights import AnyWeights, DefaultWeights, RandomWeights, WeightsFile
 from workers.vision.device import open_device
-from workers.vision.images import SIDE, normalised
+from workers.vision.engines import Extractor
+from workers.vision.images import SIDE
 from workers.vision.resnet import ResNet18
 
 DIM = 512  # features an image: what resnet18's `fc` is given
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 PRETRAINED = "resnet18-f37072fd.pth"  # torchvision's `ResNet18_Weights.DEFAULT`, as torch.hub keeps it
 
@@ -43,9 +42,9 @@ class Backbone:
         self.sha256 = weights_sha256(self.network)
 
     @cached_property
-    def extract(self) -> "Extractor":
+    def extract(self) -> Extractor:
         """Made when it is first needed: a job on known images never does."""
-        return Extractor(self.network, self.device, self.prepared.precision)
+        return Extractor(self.network, self.device, self.prepared.precision, self.prepared.engine)
 
     def at(self, precision: Precision) -> "Backbone":
         """The same network at another precision."""
@@ -78,34 +77,6 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-class Extractor:
-    """The backbone as it is fastest: pixels (B, 3, 224, 224) uint8 → features (B, 512) float32, both on the host.
-
-    Each BatchNorm is folded into its convolution (in fp32), activations lie channels last, and only bytes cross the
-    bus. Within 1e-4 of the plain network in fp32. Raises WeightsUnavailable where a feature is not finite.
-    """
-
-    def __init__(self, model: nn.Module, device: torch.device, precision: Precision) -> None:
-        self.device, self._precision, self._dtype = device, precision, DTYPES[precision]
-        self._network = fuse(model).to(device, self._dtype).to(memory_format=torch.channels_last)
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            images = normalised(pixels.to(self.device, non_blocking=True)).to(self._dtype)  # (B, 3, 224, 224)
-            rows: torch.Tensor = self._network(images.contiguous(memory_format=torch.channels_last))  # (B, 512)
-            rows = rows.float().cpu()
-        self._refuse_infinite(rows)
-        return rows.clone()  # an ordinary tensor again
-
-    def _refuse_infinite(self, rows: torch.Tensor) -> None:
-        """Before they reach the cache: weights of one's own may overflow in fp16."""
-        if not torch.isfinite(rows).all():
-            raise WeightsUnavailable(
-                f"With these weights features are not finite in {self._precision} on {self.device.type}: "
-                'ask for precision "fp32", or use other weights.'
-            )
 
 
 def _random(seed: int) -> ResNet18:

@@ -1,5 +1,10 @@
 """Devices: which there are, and opening one."""
 
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+
 import torch
 
 from services.contract.errors import DeviceUnavailable
@@ -27,6 +32,11 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def take_cores(count: int) -> None:
     """For this thread's work alone. Until a thread has asked, torch gives it what any other set last."""
     torch.set_num_threads(count)
@@ -46,3 +56,19 @@ def native(device: torch.device) -> list[Precision]:
 
 def describe(name: str) -> str:
     return torch.cuda.get_device_name(name) if name.startswith("cuda") else name
+
+
+def driver(name: str) -> str:
+    """Its version; of a device without one, the system's."""
+    if name.startswith("cuda"):
+        return str(torch._C._cuda_getDriverVersion())  # type: ignore[attr-defined]
+    return platform.mac_ver()[0] or platform.release()
+
+
+def processor() -> str:
+    """Its model, and the instructions that torch uses of it."""
+    found = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), found)
+    return f"{found}, {torch.backends.cpu.get_cpu_capability()}"

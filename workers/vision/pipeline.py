@@ -1,6 +1,5 @@
 """Read → decode → backbone, all at once: threads decode into a ring of batches while the device works on one."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -13,7 +12,7 @@ import torch
 from services.pictures.bounds import Unreadable
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.device import take_cores
+from workers.vision.device import cores, take_cores
 from workers.vision.images import SIDE, Decoding, decoding_for, read
 from workers.vision.segments import Key, Said
 
@@ -117,5 +116,4 @@ def _decode_into(place: torch.Tensor, example: Example, decoding: Decoding) -> S
 
 def decoding_threads() -> int:
     """As many as the cores that this process may use, within reason: each may hold an image of MAX_PIXELS."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
+    return min(cores(), MOST_THREADS)

@@ -1,12 +1,13 @@
-"""Preflight: does this device compute what it should? `python -m workers.vision.preflight [DEVICE]`, JSON on stdout.
+"""Preflight: does this device compute what it should? `python -m workers.vision.preflight DEVICE [FOLDER]`, JSON
+on stdout. What it found is kept in FOLDER: the next start with it checks only that it still holds.
 
 The checks are those of PyTorch's autograd tutorial, the frozen-backbone rule, and agreement with the CPU.
 """
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
+from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,26 +15,27 @@ from torch import nn
 
 from services.contract.errors import DeviceUnavailable
 from services.contract.preflight import DEVICE_REPORTS, Check, DeviceReport
-from services.contract.recipe import Precision
-from services.contract.weights import RandomWeights
-from workers.vision import backbone
-from workers.vision.backbone import DTYPES
+from workers.vision import agreement, backbone
+from workers.vision.agreement import WEIGHTS
 from workers.vision.device import candidates, describe, native, open_device
-from workers.vision.images import SIDE, normalised
+from workers.vision.engines import Extractor
 from workers.vision.resnet import ResNet18
+from workers.vision.verdict import kept_or_made
 
 LEARNING_RATE, MOMENTUM = 1e-2, 0.9
-MIN_COSINE = 0.999
-WEIGHTS = RandomWeights(0)  # it is the device that is checked
 
 
 def autograd_identities(device: torch.device) -> str:
     """Q = 3a³ − b², and its gradients 9a² and −2b for gradient = [1, 1]."""
+    return _identities(device, lambda q: q.backward(gradient=torch.tensor([1.0, 1.0], device=device)))
+
+
+def _identities(device: torch.device, backward: Callable[[torch.Tensor], None]) -> str:
     a = torch.tensor([2.0, 3.0], device=device, requires_grad=True)
     b = torch.tensor([6.0, 4.0], device=device, requires_grad=True)
     q = 3 * a**3 - b**2
     _expect("Q", q, torch.tensor([-12.0, 65.0]))
-    q.backward(gradient=torch.tensor([1.0, 1.0], device=device))
+    backward(q)
     _expect("a.grad", _grad(a), (9 * a**2).cpu())
     _expect("b.grad", _grad(b), (-2 * b).cpu())
     return "Q = [-12, 65], a.grad = 9a², b.grad = -2b"
@@ -73,11 +75,12 @@ def frozen_means_frozen(device: torch.device) -> str:
 
 
 def agrees_with_cpu(device: torch.device) -> str:
-    """Features on this device, as jobs get them, against the CPU's plain network in float64."""
-    cosine = _cosine(device, "fp32")
-    if not cosine >= MIN_COSINE:
-        raise AssertionError(f"cosine {cosine:.6f} < {MIN_COSINE}")
-    return f"cosine {cosine:.6f}"
+    """Features in fp32 on this device, as jobs get them, against the CPU's plain network in float64."""
+    rows = Extractor(agreement.network(), device, "fp32")(agreement.photos("near"))
+    cosine = agreement.centred_cosine(rows, agreement.reference())
+    if not agreement.agrees(rows, "fp32"):
+        raise AssertionError(f"features differ by more than {agreement.MOST_APART:g} of the largest one")
+    return f"centred cosine {cosine:.6f}"
 
 
 CHECKS: list[Callable[[torch.device], str]] = [
@@ -89,6 +92,7 @@ CHECKS: list[Callable[[torch.device], str]] = [
 
 
 def preflight(name: str) -> DeviceReport:
+    """All checks, and what the device can compute."""
     try:
         device = open_device(name)
     except DeviceUnavailable as error:
@@ -97,35 +101,21 @@ def preflight(name: str) -> DeviceReport:
     checks = [_checked(check, device) for check in CHECKS]
     report = DeviceReport(device=name, model=describe(name), ok=all(check.ok for check in checks), checks=checks)
     if report.ok:
-        report.precisions = _precisions(device)
+        report.precisions = agreement.arithmetic(device)
         report.auto = next((p for p in native(device) if p in report.precisions), "fp32")
     return report
 
 
-def _precisions(device: torch.device) -> dict[Precision, float]:
-    """Those whose features agree with fp32, and how well."""
-    found: dict[Precision, float] = {}
-    for precision in DTYPES:
-        with suppress(RuntimeError, NotImplementedError):  # the device has no such arithmetic
-            if (cosine := _cosine(device, precision)) >= MIN_COSINE:
-                found[precision] = round(cosine, 6)
-    return found
-
-
-def _cosine(device: torch.device, precision: Precision) -> float:
-    """Of two images' features with those of the plain network in float64, the lower one."""
-    pixels, reference = _reference()
-    found = backbone.Extractor(backbone.load(WEIGHTS), device, precision)(pixels).double()
-    return F.cosine_similarity(found, reference).min().item()
-
-
-@cache
-def _reference() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two images' pixels, and the features (2, 512) that the plain network gives for them in float64."""
-    pixels = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        rows: torch.Tensor = backbone.load(WEIGHTS).double()(normalised(pixels).double())
-    return pixels, rows
+def still_holds(report: DeviceReport) -> bool:
+    """Whether the device computes as it did: the identities, and the fingerprints of what jobs are given unasked."""
+    device = open_device(report.device)
+    # The same gradients: of [1, 1] torch would import sympy first, which takes as long as all of this.
+    _identities(device, lambda q: q.sum().backward())
+    return all(
+        agreement.fingerprint(device, precision, computed.engine) == computed.fingerprint
+        for precision, computed in report.precisions.items()
+        if precision in ("fp32", report.auto)
+    )
 
 
 def _checked(check: Callable[[torch.device], str], device: torch.device) -> Check:
@@ -147,11 +137,12 @@ def _grad(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.grad
 
 
-def main() -> int:
+def main(asked: str, folder: str | None = None) -> int:
     """Checks devices, best first, until one passes; the last report is that one's."""
     reports = []
-    for name in candidates(sys.argv[1] if len(sys.argv) > 1 else "auto"):
-        reports.append(preflight(name))
+    for name in candidates(asked):
+        made = partial(preflight, name)
+        reports.append(kept_or_made(name, Path(folder), still_holds, made) if folder else made())
         if reports[-1].ok:
             break
     print(DEVICE_REPORTS.dump_json(reports).decode())
@@ -159,4 +150,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -34,7 +34,7 @@ class Rows:
         self._shelf = Path(spec.cache) / spec.tenant
         keys = [example.key for example in examples]
         self._places = _places(keys)
-        folder = cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, spec.precision)
+        folder = cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, spec.prepared)
         self._cache = FeatureCache(folder, self._places, spec.timing)
         self.known = [key for key, places in self._places.items() if self._cache.there[places[0]]]
         self.seconds_saved = float(sum(self._cache.seconds[self._places[key][0]] for key in self.known))

@@ -23,10 +23,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
-from services.contract.recipe import Precision
+from services.contract.preflight import kind_of
+from services.contract.spec import Prepared
 from services.contract.timing import TrainerTiming
 from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
+from workers.vision.engines import major_version
 from workers.vision.images import preprocess
 from workers.vision.segmentfile import CHECK, KEY, MAGIC, SHAPE
 
@@ -132,9 +134,12 @@ class FeatureCache:
         self.said |= {key: said for key, said in segment.said.items() if key in self._places}
 
 
-def cache_folder(root: Path, tenant: str, weights_sha256: str, precision: Precision) -> Path:
-    """Everything but the image that a feature depends on is in the folder's name."""
-    space = hashlib.sha256(f"{preprocess(precision)}\n{weights_sha256}\n{precision}".encode()).hexdigest()
+def cache_folder(root: Path, tenant: str, weights_sha256: str, prepared: Prepared) -> Path:
+    """Everything but the image that a feature depends on is in the folder's name: decoder, scale, weights, precision,
+    engine and kind of device."""
+    engine = f"{prepared.engine} {major_version(prepared.engine)} on {kind_of(prepared.device)}"
+    facts = preprocess(prepared.precision), weights_sha256, prepared.precision, engine
+    space = hashlib.sha256("\n".join(facts).encode()).hexdigest()
     return root / tenant / space[:32]
 
 

@@ -17,7 +17,8 @@ from services.contract.weights import RandomWeights
 from services.pictures.bounds import Unreadable
 from tests.drawing import shape
 from workers.vision import decoder, images
-from workers.vision.backbone import Extractor, load
+from workers.vision.backbone import load
+from workers.vision.engines import Extractor
 from workers.vision.images import decoding_for, normalised, pixels, read
 
 TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()

@@ -12,6 +12,7 @@ import torch
 from services.contract.spec import TrainerSpec
 from services.contract.timing import UNSCALED
 from tests.drawing import shapes, zipped
+from tests.trainers import PREPARED
 from workers.vision.segments import FeatureCache, Said, cache_folder, trim
 
 
@@ -98,14 +99,17 @@ def test_two_writers_of_one_folder_do_not_disturb_each_other(tmp_path: Path) -> 
     assert opened(tmp_path, [0, 1]).rows[:, 0].tolist() == [0.0, 1.0]
 
 
-def test_another_tenant_other_weights_or_another_precision_have_another_folder(tmp_path: Path) -> None:
+def test_another_tenant_other_weights_another_precision_engine_or_kind_of_device_have_another_folder(
+    tmp_path: Path,
+) -> None:
     folders = {
-        cache_folder(tmp_path, tenant, weights, precision)
+        cache_folder(tmp_path, tenant, weights, PREPARED.model_copy(update=changes))
         for tenant in "ab"
         for weights in "cd"
-        for precision in ("fp32", "bf16")
+        for changes in ({}, {"precision": "bf16"}, {"engine": "openvino"}, {"device": "cuda:0"})
     }
-    assert len(folders) == 8
+    assert len(folders) == 16
+    assert cache_folder(tmp_path, "a", "c", PREPARED) in folders
 
 
 def test_the_least_recently_used_segments_of_the_tenant_go_first(tmp_path: Path) -> None:

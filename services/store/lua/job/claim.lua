@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A worker takes a queued job: a new fence, a new attempt, a lease. The first claim binds the job to what it runs on.
--- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 binding (JSON: kind, precision, weights), 6 lease ms, 7 the job's id,
+-- ARGV 1 nonce, 2 worker, 3 device, 4 kind, 5 binding (JSON: kind, precision, weights, fingerprint), 6 lease ms, 7 the job's id,
 --   8 in whose line it was found
 -- Answers ok, fence, attempt · mismatch · waits (its tenant has enough running) · refused (someone else has it, or it has ended) · gone. Repeatable: the nonce.
 local nonce, worker, device, kind, binding, lease = unpack(ARGV)
@@ -15,8 +15,8 @@ if record.status ~= 'queued' then
   leave_line(record)
   return {'refused'}
 end
-if record.binding ~= '' and record.binding ~= binding then
-  local first = cjson.decode(record.binding)
+local first, mine = record.binding ~= '' and cjson.decode(record.binding), cjson.decode(binding)
+if first and (first.kind ~= mine.kind or first.precision ~= mine.precision or first.weights ~= mine.weights) then
   local like = string.format('%s, %s, weights %s', first.kind, first.precision, first.weights)
   move(record, 'queued', 'waiting_for_worker', 'Waiting for a worker like the first one: ' .. like .. '.')
   return {'mismatch'}

@@ -1,0 +1,133 @@
+"""Which engine computes a precision's features: the fastest of those that agree with the plain network; and the
+fingerprint of what it gives.
+
+Agreement is judged on eight photos' features less their mean: with it, those of different photos have a cosine of
+0.997, and an engine that computed nonsense would pass. The photos are drawn, with large forms strong and small ones
+faint as in real ones (a spectrum of 1/f): grey, turned, progressive, and large enough for a DCT scale among them.
+"""
+
+import hashlib
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from services.contract.preflight import Arithmetic, EngineName
+from services.contract.recipe import Precision
+from services.contract.weights import RandomWeights
+from workers.vision import backbone
+from workers.vision.engines import DTYPES, Extractor, candidates_on
+from workers.vision.images import SIDE, Decoding, decoding_for, normalised, read
+from workers.vision.pipeline import BATCH
+
+PHOTOS = Path(__file__).parent / "photos"
+WEIGHTS = RandomWeights(0)  # it is device, engine and decoder that are judged
+MOST_APART = 1e-4  # of fp32: the largest difference, over the largest feature
+LEAST_COSINE = 0.995  # of bf16 and fp16, centred
+LEAST_SCALED = 0.98  # of pixels at a DCT scale, centred
+WORTH = 1.1  # times as fast an engine must be to be taken before one that is preferred: equal machines should agree
+
+
+def arithmetic(device: torch.device) -> dict[Precision, Arithmetic]:
+    """Of the precisions that this device can compute."""
+    found = {}
+    for precision in DTYPES:
+        if (best := _best(device, precision)) is not None:
+            found[precision] = best
+    return found
+
+
+def fingerprint(device: torch.device, precision: Precision, engine: EngineName) -> str:
+    """Of decoder and engine together: equal ones compute the same, to the bit."""
+    return _fingerprint(Extractor(network(), device, precision, engine), precision)
+
+
+@cache
+def network() -> nn.Module:
+    return backbone.load(WEIGHTS)
+
+
+@cache
+def photos(decoding: Decoding) -> torch.Tensor:
+    """(8, 3, 224, 224) uint8."""
+    return torch.stack([read(path.read_bytes(), decoding)[0] for path in sorted(PHOTOS.glob("*.jpg"))])
+
+
+@cache
+def reference() -> torch.Tensor:
+    """(8, 512): what the plain network gives in float64, on exact pixels."""
+    with torch.inference_mode():
+        rows: torch.Tensor = backbone.load(WEIGHTS).double()(normalised(photos("exact")).double())
+    return rows
+
+
+def centred_cosine(rows: torch.Tensor, expected: torch.Tensor) -> float:
+    """The lowest of the rows', once the mean of what is expected is off both."""
+    mean = expected.mean(0)
+    return F.cosine_similarity(rows.double() - mean, expected.double() - mean).min().item()
+
+
+def agrees(rows: torch.Tensor, precision: Precision) -> bool:
+    """Of features of `photos("near")`."""
+    if precision == "fp32":
+        expected = reference()
+        return bool((rows.double() - expected).abs().max() <= MOST_APART * expected.abs().max())
+    return centred_cosine(rows, reference()) >= LEAST_COSINE
+
+
+def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
+    agreeing: dict[EngineName, tuple[Extractor, float]] = {}
+    for engine in candidates_on(device):
+        with suppress(Exception):  # whatever it is, the device has no such arithmetic, or the engine none of it
+            extract = Extractor(network(), device, precision, engine)
+            rows = extract(photos("near"))
+            if agrees(rows, precision) and _scale_agrees(extract, rows, precision):
+                agreeing[engine] = extract, centred_cosine(rows, reference())
+    rates = {engine: _rate(extract, device) for engine, (extract, _) in agreeing.items() if len(agreeing) > 1}
+    chosen = _chosen(list(agreeing), rates)
+    if chosen is None:
+        return None
+    extract, agreement = agreeing[chosen]
+    return Arithmetic(
+        engine=chosen,
+        agreement=round(agreement, 6),
+        images_per_second=rates.get(chosen),
+        fingerprint=_fingerprint(extract, precision),
+    )
+
+
+def _chosen(agreeing: list[EngineName], rates: dict[EngineName, float]) -> EngineName | None:
+    """Of engines in the order of preference."""
+    best = agreeing[0] if agreeing else None
+    for engine in agreeing[1:]:
+        if best is not None and rates[engine] > WORTH * rates[best]:
+            best = engine
+    return best
+
+
+def _scale_agrees(extract: Extractor, rows: torch.Tensor, precision: Precision) -> bool:
+    decoding = decoding_for(precision)
+    return decoding == "near" or centred_cosine(extract(photos(decoding)), rows) >= LEAST_SCALED
+
+
+def _rate(extract: Extractor, device: torch.device) -> float:
+    """img/s: the better of two batches, once the kernels are chosen."""
+    batch = torch.zeros(BATCH[device.type], 3, SIDE, SIDE, dtype=torch.uint8)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    extract(batch)
+    best = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        extract(batch)
+        best = max(best, len(batch) / (time.perf_counter() - began))
+    return round(best, 1)
+
+
+def _fingerprint(extract: Extractor, precision: Precision) -> str:
+    pixels = photos(decoding_for(precision))
+    rows = extract(pixels)
+    return hashlib.sha256(pixels.numpy().tobytes() + rows.numpy().tobytes()).hexdigest()[:16]
