@@ -36,4 +36,12 @@ def child_of_this_test(module: str, port: int) -> psutil.Process:
 
 
 def trainers_of(pid: int) -> list[int]:
-    return [child for child in started_by(pid) if TRAINER.search(arguments(child))]
+    """What a zygote forks has its arguments."""
+    return [child for child in started_by(pid) if TRAINER.search(arguments(child)) and not _is_zygote(child)]
+
+
+def _is_zygote(pid: int) -> bool:
+    try:
+        return "zygote" in arguments(pid) and "zygote" not in arguments(psutil.Process(pid).ppid())
+    except psutil.NoSuchProcess:
+        return False

@@ -17,10 +17,12 @@ VISION = {
     "torchvision",
     "numpy",
     "PIL",
+    "openvino",
     "pillow_heif",
     "pydantic",
     "pydantic_core",
     "safetensors",
+    "services.process.tether",
     "simplejpeg",
 }
 
@@ -31,8 +33,7 @@ ALLOWED = {
     "services.pictures": {"services.contract", "services.datasets", "numpy", "PIL", "pillow_heif"},
     "workers.vision": VISION,
     "workers.trainer": VISION | {"workers.vision", "services", "onnx"},
-    "workers.predictor": VISION
-    | {"workers.vision", "services.settings", "services.process.tether", "starlette", "uvicorn"},
+    "workers.predictor": VISION | {"workers.vision", "services.settings", "starlette", "uvicorn"},
 }
 
 

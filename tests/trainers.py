@@ -1,7 +1,8 @@
 """Trainers without a worker: an archive as an upload leaves it, a spec, and its attempt, here or as a process."""
 
 import io
-import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from services.contract.spec import ArchivePaths, Prepared, TrainerSpec
 from services.contract.weights import RandomWeights
 from services.datasets.index import write_index
 from services.datasets.listing import list_upload
+from workers.spare import TRAINER
 from workers.trainer import process
 from workers.trainer.report import Report
 from workers.vision.backbone import Backbone
+from workers.zygote import Process, Starter, Zygote
 
 PREPARED = Prepared(device="cpu", weights=RandomWeights(0), precision="fp32")
 MEMORY = 4 * 1024**3  # more than any spare takes
@@ -59,13 +62,24 @@ def attempted(spec: TrainerSpec, *, stop_at: str | None = None, spare: Backbone 
     return heard.lines, status
 
 
+def new_trainer() -> Process:
+    return Starter()(TRAINER, "--tethered")
+
+
+@contextmanager
+def trainers_from(nursery: Path) -> Iterator[Callable[[], Process]]:
+    """Forked there, one a call."""
+    with closing(Zygote.at(nursery)) as zygote:
+        yield lambda: zygote.fork(TRAINER, "--tethered")
+
+
 def is_idle(trainer: int) -> bool:
     """By its process id. It waits for its spec: it has torch, and takes no more time. Looks for half a second."""
     found = psutil.Process(trainer)
     return bool(found.memory_info().rss > 200e6 and found.cpu_percent(interval=0.5) == 0.0)
 
 
-def carried_out(trainer: "subprocess.Popen[bytes]", spec: TrainerSpec) -> tuple[list[Any], int]:
+def carried_out(trainer: Process, spec: TrainerSpec) -> tuple[list[Any], int]:
     """What it said of a job that succeeds, and its memory at its most in bytes."""
     assert trainer.stdin is not None
     assert trainer.stdout is not None

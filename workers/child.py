@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 
 import psutil
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from services.contract.lines import LINE, Line
 from services.contract.spec import TrainerSpec
 from services.contract.timing import Timing
+from workers.zygote import Process
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class TrainerExit:
 class Child:
     """A trainer at work, whose lines are read in the running event loop."""
 
-    def __init__(self, process: "Popen[bytes]") -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
         self._oom_kills = oom_kills()
 

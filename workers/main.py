@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import Future
@@ -31,9 +30,10 @@ from services.store.store import Store, open_store, refusal_to_start
 from services.store.workers import Drain
 from workers.duty import Duty
 from workers.forgetting import forget_again_and_again
-from workers.spare import Spare
+from workers.spare import Spare, Start
 from workers.taking import Taking
 from workers.worker import LocalWorker
+from workers.zygote import Starter, discard
 
 log = logging.getLogger("headway.worker")
 
@@ -49,35 +49,40 @@ def main() -> int:
     if refusal := asyncio.run(refusal_to_start(config)):
         print(refusal, file=sys.stderr)
         return 1
-    preflight = check_devices(config.device, config.data_dir / "preflight")
-    if not preflight[-1].ok:
-        print(_refusal(preflight), file=sys.stderr)
-        return 1
-    worker = LocalWorker(preflight, config, Duty(_end_process), Consumption(config.timing.retry_last))
-    log.info("%s works on %s", worker.profile.id, worker.profile.device)
-    with contextlib.closing(spare_trainer(preflight[-1], config)) as spare:
-        spare.prepare()
-        return _work_until_drained(worker, spare, config)
+    with contextlib.closing(Starter.here(config.device, config.spare_memory)) as start:
+        preflight = check_devices(config.device, config.data_dir / "preflight", start)
+        if not preflight[-1].ok:
+            print(_refusal(preflight), file=sys.stderr)
+            return 1
+        worker = LocalWorker(preflight, config, Duty(_end_process), Consumption(config.timing.retry_last))
+        log.info("%s works on %s", worker.profile.id, worker.profile.device)
+        with contextlib.closing(spare_trainer(preflight[-1], config, start)) as spare:
+            spare.prepare()
+            return _work_until_drained(worker, spare, config)
 
 
-def check_devices(device: str, kept: Path) -> list[DeviceReport]:
+def check_devices(device: str, kept: Path, start: Start) -> list[DeviceReport]:
     """Preflight in a process of its own, so that this one needs no torch: a report for each device tried. `kept` is
     the folder where it keeps what it found."""
-    command = [sys.executable, "-m", "workers.vision.preflight", device, str(kept)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # in our group: it ends with us
+    process = start("workers.vision.preflight", device, str(kept), "--tethered")
+    assert process.stdout is not None
+    try:
+        told, status = process.stdout.read(), process.wait()
+    finally:
+        discard(process)
     with contextlib.suppress(ValidationError):
-        return DEVICE_REPORTS.validate_json(done.stdout)
-    detail = f"the preflight ended with {done.returncode}: is torch installed?"
+        return DEVICE_REPORTS.validate_json(told)
+    detail = f"the preflight ended with {status}: is torch installed?"
     return [DeviceReport(device=device, model="", ok=False, checks=[Check(check="start", ok=False, detail=detail)])]
 
 
-def spare_trainer(passed: DeviceReport, config: Settings) -> Spare:
+def spare_trainer(passed: DeviceReport, config: Settings, start: Start) -> Spare:
     """As a job that asks for nothing would need it."""
     weights = config.weights_source(config.job_weights)
     precision = passed.auto or "fp32"
     engine = passed.precisions[precision].engine
     prepared = Prepared(device=passed.device, weights=weights, precision=precision, engine=engine)
-    return Spare(prepared, config.spare_memory)
+    return Spare(prepared, config.spare_memory, start)
 
 
 def _quieten_celery() -> None:

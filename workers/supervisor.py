@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
 
 from redis.exceptions import RedisError
 
@@ -32,10 +31,11 @@ from workers.handover import trainer_spec
 from workers.outcome import Outcome, os_failure
 from workers.relay import Relay
 from workers.settle import settle
+from workers.zygote import Process
 
 log = logging.getLogger(__name__)
 
-StartTrainer = Callable[[], "Popen[bytes]"]
+StartTrainer = Callable[[], Process]
 
 
 async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, start: StartTrainer) -> None:

@@ -29,6 +29,7 @@ class TrainerTiming(Durations):
     checkpoint_every: float = 10.0  # what a killed attempt repeats at most, however long an epoch is
     checkpoint_gap: float = 1.0  # between two; only the first and the last do not wait
     segment: float = 10.0  # features are written: what a killed extraction loses at most
+    rest: float = 0.5  # after a job, before kernels are chosen for the next: one that comes at once has the cores
     draft: float = 3600.0  # after which a draft in the cache is nobody's any more
     alive_every: float = 10.0  # it says that it is, where it has nothing else to say
     stuck: float = 300.0  # after which work that does not move on is stuck, and it says so no more

@@ -14,9 +14,10 @@ from services.contract.spec import ArchivePaths, TrainerSpec
 from tests.benchmarks.parts import Figures, note, photos
 from tests.benchmarks.place import Place
 from tests.drawing import shapes, zipped
-from tests.trainers import MEMORY, carried_out, indexed, is_idle, spec_of
+from tests.trainers import MEMORY, carried_out, indexed, is_idle, new_trainer, spec_of
 from tests.waiting import wait_until
-from workers.spare import Spare, start_trainer
+from workers.spare import Spare
+from workers.zygote import Starter
 
 SWEEP = {"learning_rate": [1e-4, 3e-4, 1e-3, 3e-3], "momentum": [0.0, 0.5, 0.9, 0.95]}
 READY_WITHIN = 60.0
@@ -73,7 +74,7 @@ def images_grow(place: Place, count: int) -> Figures:
         for way in ("cold", "known"):
             spec = _spec(place, training, 10, folder, folder / "cache", labels=["circle", "square"])
             began = time.monotonic()
-            _, memory = carried_out(start_trainer(), spec)
+            _, memory = carried_out(new_trainer(), spec)
             found[f"{count:,} images, {way}, s"] = [time.monotonic() - began]
             found[f"{count:,} images, {way}, peak memory, MB"] = [memory / 1e6]
         return found
@@ -91,17 +92,17 @@ def _cold(place: Place, training: ArchivePaths, epochs: int, **more: Any) -> flo
     """From the start of a trainer to its end, with an empty cache."""
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
         began = time.monotonic()
-        carried_out(start_trainer(), _spec(place, training, epochs, Path(name), Path(name), **more))
+        carried_out(new_trainer(), _spec(place, training, epochs, Path(name), Path(name), **more))
         return time.monotonic() - began
 
 
 def _warm(place: Place, training: ArchivePaths, epochs: int, **more: Any) -> float:
     """From the spec to the end, of a trainer that waited, on features that are known."""
     cache = Path(training.data).parent / "cache"
-    spare = Spare(place.prepared(), MEMORY)
+    spare = Spare(place.prepared(), MEMORY, Starter())
     with tempfile.TemporaryDirectory(prefix="headway-") as name:
         if not cache.exists():
-            carried_out(start_trainer(), _spec(place, training, 1, Path(name), cache, **more))
+            carried_out(new_trainer(), _spec(place, training, 1, Path(name), cache, **more))
         spare.prepare()
         trainer = spare.take()
         wait_until(lambda: is_idle(trainer.pid), seconds=READY_WITHIN)

@@ -1,7 +1,6 @@
 """What a job costs Redis: counted, so that it cannot creep."""
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ from services.contract.transitions import Status
 from services.settings import Settings
 from services.store.store import Store
 from tests.conftest import profile, spec
-from tests.gated.nursery import forked
+from tests.trainers import trainers_from
 from workers.duty import Duty
 from workers.supervisor import StartTrainer, supervise
 
 pytestmark = pytest.mark.anyio
 
 HYPERPARAMETERS = {"n_epochs": 10, "batch_size": 4, "learning_rate": 1e-3}
+SWEEP = {"learning_rate": [1e-4, 1e-3], "momentum": [0.0, 0.5]}
 
 
 async def cost(store: Store, settings: Settings, start: StartTrainer, **asked: Any) -> tuple[int, int]:
@@ -47,14 +47,15 @@ async def _counted(store: Store) -> tuple[int, int]:
 async def test_a_job_costs_a_bounded_number_of_commands_and_bytes(
     quiet_store: Store, quiet: Settings, file: str, nursery: Path
 ) -> None:
-    start = partial(forked, nursery)
-    await cost(quiet_store, quiet, start, training_file=file)  # the features, and the scripts' own bytes
-    plain = await cost(quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS)
-    longer = await cost(
-        quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS | {"n_epochs": 100}
-    )
-    sweep = {"learning_rate": [1e-4, 1e-3], "momentum": [0.0, 0.5]}
-    of_four = await cost(quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS, sweep=sweep)
+    with trainers_from(nursery) as start:
+        await cost(quiet_store, quiet, start, training_file=file)  # the features, and the scripts' own bytes
+        plain = await cost(quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS)
+        longer = await cost(
+            quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS | {"n_epochs": 100}
+        )
+        of_four = await cost(
+            quiet_store, quiet, start, training_file=file, hyperparameters=HYPERPARAMETERS, sweep=SWEEP
+        )
     # Measured: 130 commands and 73 kB, 145 and 103 kB, 117 and 120 kB.
     assert plain[0] < 200
     assert plain[1] < 110_000

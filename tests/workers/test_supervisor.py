@@ -1,7 +1,6 @@
 """What a worker does to its trainer and its job: drained, out of memory, and what it tells it of itself."""
 
 import os
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -13,11 +12,12 @@ from services.settings import Settings
 from services.store.store import Store
 from services.store.workers import Drain
 from tests.conftest import profile, spec
-from tests.gated.nursery import forked
 from tests.reports import worker
+from tests.trainers import trainers_from
+from tests.waiting import wait_until
 from workers.duty import Duty
-from workers.spare import start_trainer
 from workers.supervisor import supervise
+from workers.zygote import Starter, discard
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,8 @@ async def test_a_worker_that_a_renewal_tells_to_drain_leaves_after_the_job_that_
     await quiet_store.jobs.create(id, "local", spec(training_file=file))
     claim = await quiet_store.leases.claim_next(me)
     assert claim is not None
-    await supervise(quiet_store, claim, quiet, duty, partial(forked, nursery))
+    with trainers_from(nursery) as start:
+        await supervise(quiet_store, claim, quiet, duty, start)
     record = await quiet_store.jobs.get(id)
     assert record is not None
     assert record.status is Status.QUEUED
@@ -52,7 +53,8 @@ async def test_a_trainer_that_takes_more_memory_than_it_may_is_ended_before_the_
     claim = await quiet_store.leases.claim_next(me)
     assert claim is not None
     config = quiet.model_copy(update={"trainer_memory": 1_000_000})
-    await supervise(quiet_store, claim, config, duty, partial(forked, nursery))
+    with trainers_from(nursery) as start:
+        await supervise(quiet_store, claim, config, duty, start)
     record = await quiet_store.jobs.get(id)
     assert record is not None
     assert [attempt.reason for attempt in record.attempts] == ["out_of_memory"]
@@ -64,11 +66,10 @@ def test_a_trainer_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"HEADWAY_REDIS_URL": "redis://:pw@h", "HEADWAY_API_KEY": "hw-x", "AWS_SECRET_ACCESS_KEY": "x"}
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
-    trainer = start_trainer("--lean")
+    trainer = Starter()("workers.trainer", "--tethered", "--lean")
     try:
-        environment = psutil.Process(trainer.pid).environ()
+        environment = wait_until(psutil.Process(trainer.pid).environ)  # none in the midst of its exec
         assert not environment.keys() & secrets.keys()
         assert environment["PATH"] == os.environ["PATH"]
     finally:
-        trainer.kill()
-        trainer.communicate()
+        discard(trainer)

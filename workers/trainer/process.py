@@ -2,6 +2,7 @@
 
 import os
 import resource
+import select
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from services.contract.errors import InternalError, JobFailure, OutOfMemory, disk_failure
 from services.contract.lines import EXIT_STOPPED, FailedLine
 from services.contract.spec import Prepared, TrainerSpec
+from services.contract.timing import UNSCALED
 from workers.trainer import recipe
 from workers.trainer.report import Report
 from workers.trainer.stop import Stopped
@@ -53,14 +55,16 @@ def attempt(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], s
 
 
 def _prepared(ahead: str, memory: int, report: Report) -> Backbone | None:
-    """All that a job needs and that does not depend on it; what is wrong with it is that job's to say.
+    """All that a job needs and that does not depend on it; what is wrong with it is that job's to say. Kernels are left
+    to the job where one comes at once: it may know all its features.
 
     Where it takes more memory than it may, the process starts anew and waits without torch. Nothing is lost with it, as
     stdin was not read.
     """
     try:
         backbone = Backbone(Prepared.model_validate_json(ahead))
-        backbone.warm_up(BATCH[backbone.device.type])
+        if not select.select([sys.stdin], [], [], UNSCALED.rest)[0]:
+            backbone.warm_up(BATCH[backbone.device.type])
     except Exception:  # whatever a device, a download or a pickle may raise
         return None
     if memory_used() > memory:

@@ -9,6 +9,7 @@ faint as in real ones (a spectrum of 1/f): grey, turned, progressive, and large 
 import hashlib
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,15 @@ LEAST_SCALED = 0.98  # of pixels at a DCT scale, centred
 WORTH = 1.1  # times as fast an engine must be to be taken before one that is preferred: equal machines should agree
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An engine that agrees: how well, and the fingerprint of what it gives."""
+
+    extract: Extractor
+    cosine: float
+    fingerprint: str
+
+
 def arithmetic(device: torch.device) -> dict[Precision, Arithmetic]:
     """Of the precisions that this device can compute."""
     found = {}
@@ -43,7 +53,8 @@ def arithmetic(device: torch.device) -> dict[Precision, Arithmetic]:
 
 def fingerprint(device: torch.device, precision: Precision, engine: EngineName) -> str:
     """Of decoder and engine together: equal ones compute the same, to the bit."""
-    return _fingerprint(Extractor(network(), device, precision, engine), precision)
+    extract = Extractor(network(), device, precision, engine)
+    return _hash(precision, extract(photos(decoding_for(precision))))
 
 
 @cache
@@ -80,23 +91,25 @@ def agrees(rows: torch.Tensor, precision: Precision) -> bool:
 
 
 def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
-    agreeing: dict[EngineName, tuple[Extractor, float]] = {}
+    agreeing: dict[EngineName, Candidate] = {}
     for engine in candidates_on(device):
         with suppress(Exception):  # whatever it is, the device has no such arithmetic, or the engine none of it
             extract = Extractor(network(), device, precision, engine)
             rows = extract(photos("near"))
-            if agrees(rows, precision) and _scale_agrees(extract, rows, precision):
-                agreeing[engine] = extract, centred_cosine(rows, reference())
-    rates = {engine: _rate(extract, device) for engine, (extract, _) in agreeing.items() if len(agreeing) > 1}
+            own = rows if decoding_for(precision) == "near" else extract(photos("scaled"))
+            if agrees(rows, precision) and centred_cosine(own, rows) >= LEAST_SCALED:
+                cosine = round(centred_cosine(rows, reference()), 6)
+                agreeing[engine] = Candidate(extract, cosine, _hash(precision, own))
+    rates = {engine: _rate(each.extract, device) for engine, each in agreeing.items() if len(agreeing) > 1}
     chosen = _chosen(list(agreeing), rates)
     if chosen is None:
         return None
-    extract, agreement = agreeing[chosen]
+    best = agreeing[chosen]
     return Arithmetic(
         engine=chosen,
-        agreement=round(agreement, 6),
+        agreement=best.cosine,
         images_per_second=rates.get(chosen),
-        fingerprint=_fingerprint(extract, precision),
+        fingerprint=best.fingerprint,
     )
 
 
@@ -107,11 +120,6 @@ def _chosen(agreeing: list[EngineName], rates: dict[EngineName, float]) -> Engin
         if best is not None and rates[engine] > WORTH * rates[best]:
             best = engine
     return best
-
-
-def _scale_agrees(extract: Extractor, rows: torch.Tensor, precision: Precision) -> bool:
-    decoding = decoding_for(precision)
-    return decoding == "near" or centred_cosine(extract(photos(decoding)), rows) >= LEAST_SCALED
 
 
 def _rate(extract: Extractor, device: torch.device) -> float:
@@ -127,7 +135,6 @@ def _rate(extract: Extractor, device: torch.device) -> float:
     return round(best, 1)
 
 
-def _fingerprint(extract: Extractor, precision: Precision) -> str:
+def _hash(precision: Precision, rows: torch.Tensor) -> str:
     pixels = photos(decoding_for(precision))
-    rows = extract(pixels)
     return hashlib.sha256(pixels.numpy().tobytes() + rows.numpy().tobytes()).hexdigest()[:16]

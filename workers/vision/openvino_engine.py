@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
@@ -87,8 +86,8 @@ def _layer(layer: nn.Module, x: Any) -> Any:
     match layer:
         case nn.Conv2d(bias=torch.Tensor() as bias):
             pads = [*layer.padding]
-            sums = ops.convolution(x, _array(layer.weight), [*layer.stride], pads, pads, [*layer.dilation])
-            return ops.add(sums, _array(bias).reshape(1, -1, 1, 1))
+            sums = ops.convolution(x, _constant(layer.weight), [*layer.stride], pads, pads, [*layer.dilation])
+            return ops.add(sums, _constant(bias.reshape(1, -1, 1, 1)))
         case nn.MaxPool2d(kernel_size=int(side), stride=int(stride), padding=int(padding)):
             return ops.max_pool(x, [stride] * 2, [1, 1], [padding] * 2, [padding] * 2, [side] * 2).output(0)
         case nn.ReLU():
@@ -105,6 +104,6 @@ def _flat(x: Any, *_: Any) -> Any:
     return ops.reshape(x, np.array([0, -1]), special_zero=True)
 
 
-def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.numpy(force=True)
-    return array
+def _constant(tensor: torch.Tensor) -> Any:
+    """What `ops` makes of an array itself goes through a list of numbers."""
+    return ov.op.Constant(tensor.numpy(force=True))

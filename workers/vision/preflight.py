@@ -15,6 +15,7 @@ from torch import nn
 
 from services.contract.errors import DeviceUnavailable
 from services.contract.preflight import DEVICE_REPORTS, Check, DeviceReport
+from services.process import tether
 from workers.vision import agreement, backbone
 from workers.vision.agreement import WEIGHTS
 from workers.vision.device import candidates, describe, native, open_device
@@ -150,4 +151,5 @@ def main(asked: str, folder: str | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    tether.hold_if_asked()
+    sys.exit(main(*[argument for argument in sys.argv[1:] if argument != "--tethered"]))

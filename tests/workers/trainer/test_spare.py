@@ -15,54 +15,62 @@ from services.contract.spec import ArchivePaths, TrainerSpec
 from services.contract.weights import WeightsFile
 from tests.drawing import shapes, zipped
 from tests.processes import alive, arguments
-from tests.trainers import MEMORY, PREPARED, carried_out, is_idle
+from tests.trainers import MEMORY, PREPARED, carried_out, is_idle, new_trainer
 from tests.waiting import wait_until
-from workers.spare import Spare, start_trainer
+from workers.spare import Spare
 from workers.vision.device import candidates
+from workers.zygote import Process, Starter
 
 
 @pytest.fixture
 def spare() -> Iterator[Spare]:
-    made = Spare(PREPARED, MEMORY)
+    made = Spare(PREPARED, MEMORY, Starter())
     yield made
     made.close()
 
 
-def lines_of(trainer: "subprocess.Popen[bytes]", spec: TrainerSpec) -> list[Any]:
+def lines_of(trainer: Process, spec: TrainerSpec) -> list[Any]:
     return carried_out(trainer, spec)[0]
 
 
+@pytest.mark.parametrize("forks", [False, True], ids=["new", "forked"])
 @pytest.mark.parametrize("device", candidates())
 @pytest.mark.slow
 def test_a_spare_that_waited_trains_as_a_new_trainer_does(
-    archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], device: str, tmp_path: Path
+    archive: Callable[[bytes], ArchivePaths],
+    trainer_spec: Callable[..., TrainerSpec],
+    device: str,
+    forks: bool,
+    tmp_path: Path,
 ) -> None:
     hyperparameters = {"learning_rate": 1e-3, "n_epochs": 20, "batch_size": 4}
     spec = trainer_spec(archive(zipped(shapes(6, first=700))), hyperparameters=hyperparameters, seed=5, device=device)
-    with closing(Spare(PREPARED.model_copy(update={"device": device}), MEMORY)) as spare:
+    prepared = PREPARED.model_copy(update={"device": device})
+    with closing(Starter(forks=forks)) as start, closing(Spare(prepared, MEMORY, start)) as spare:
         spare.prepare()
         waiting = spare._waiting
         assert waiting is not None
         wait_until(lambda: is_idle(waiting.pid), seconds=60)
         trainer = spare.take()
         assert trainer is waiting
+        told = told_by(trainer, spec, tmp_path / "spare")
+    assert told == told_by(new_trainer(), spec, tmp_path / "new")
 
-    told = []
-    for process, name in ((trainer, "spare"), (start_trainer(), "new")):
-        (tmp_path / name).mkdir()
-        own = spec.model_copy(update={"out": str(tmp_path / name), "cache": str(tmp_path / name / "cache")})
-        lines = lines_of(process, own)
-        losses = [pack.train_loss[0] for line in lines if line.type == "metrics" for pack in line.steps]
-        exports = [(tmp_path / name / file).read_bytes() for file in sorted(lines[-1].exports.values())]
-        told.append(([*chain(*losses)], exports, lines[-1].receipt))
-    assert told[0] == told[1]
+
+def told_by(trainer: Process, spec: TrainerSpec, folder: Path) -> tuple[list[float], list[bytes], Any]:
+    """Losses, exports and receipt."""
+    folder.mkdir()
+    lines = lines_of(trainer, spec.model_copy(update={"out": str(folder), "cache": str(folder / "cache")}))
+    losses = [pack.train_loss[0] for line in lines if line.type == "metrics" for pack in line.steps]
+    exports = [(folder / file).read_bytes() for file in sorted(lines[-1].exports.values())]
+    return [*chain(*losses)], exports, lines[-1].receipt
 
 
 @pytest.mark.nightly
 def test_a_spare_whose_weights_cannot_be_had_leaves_it_to_the_job_to_say(
     archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], tmp_path: Path
 ) -> None:
-    spare = Spare(PREPARED.model_copy(update={"weights": WeightsFile(tmp_path / "missing.pth")}), MEMORY)
+    spare = Spare(PREPARED.model_copy(update={"weights": WeightsFile(tmp_path / "missing.pth")}), MEMORY, Starter())
     spare.prepare()
     spec = trainer_spec(archive(zipped(shapes(4, first=700))), hyperparameters={"n_epochs": 1})
     assert lines_of(spare.take(), spec)[-1].type == "done"
@@ -76,7 +84,7 @@ def test_a_spare_whose_weights_cannot_be_had_leaves_it_to_the_job_to_say(
 def test_one_that_takes_more_memory_than_it_may_waits_without_torch_and_still_takes_its_job(
     archive: Callable[[bytes], ArchivePaths], trainer_spec: Callable[..., TrainerSpec], at_once: bool
 ) -> None:
-    spare = Spare(PREPARED, memory=1)
+    spare = Spare(PREPARED, memory=1, start=Starter())
     spare.prepare()
     waiting = spare._waiting
     assert waiting is not None
@@ -90,15 +98,16 @@ def test_one_that_takes_more_memory_than_it_may_waits_without_torch_and_still_ta
 
 
 def test_without_memory_there_is_no_spare() -> None:
-    spare = Spare(PREPARED, memory=0)
+    spare = Spare(PREPARED, memory=0, start=Starter())
     spare.prepare()
     assert spare._waiting is None
 
 
 def test_a_spare_ends_with_its_worker_however_that_ends() -> None:
     code = (
-        "import sys; from workers.spare import Spare; from services.contract.spec import Prepared\n"
-        f"spare = Spare(Prepared.model_validate_json({PREPARED.model_dump_json()!r}), {MEMORY})\n"
+        "import sys; from workers.spare import Spare; from workers.zygote import Starter\n"
+        "from services.contract.spec import Prepared\n"
+        f"spare = Spare(Prepared.model_validate_json({PREPARED.model_dump_json()!r}), {MEMORY}, Starter())\n"
         "spare.prepare(); print(spare._waiting.pid, flush=True); sys.stdin.read()"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
