@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from services.contract.lines import LINE, Line
 from services.contract.spec import TrainerSpec
 from services.contract.timing import Timing
-from workers.zygote import Process
+from workers.zygote import Process, discard
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,11 @@ class Child:
 
     async def give(self, spec: TrainerSpec) -> None:
         """May wait until the trainer reads, which is after seconds of import where the spec is long."""
-        await asyncio.to_thread(self._write, spec.model_dump_json().encode() + b"\n")
+        await self.tell(spec.model_dump_json())
+
+    async def tell(self, line: str) -> None:
+        """May wait, as `give` does."""
+        await asyncio.to_thread(self._write, line.encode() + b"\n")
 
     async def lines(self, timing: Timing) -> AsyncIterator[Line]:
         """What the trainer says, until it ends. A line torn by its death is dropped. Raises TrainerSilent."""
@@ -71,9 +75,7 @@ class Child:
 
     async def wait(self) -> TrainerExit:
         status = await asyncio.to_thread(self._process.wait)
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        self.end_input()
         return TrainerExit(status, oom_killed=status == -signal.SIGKILL and oom_kills() > self._oom_kills)
 
     def memory(self) -> int:
@@ -88,7 +90,7 @@ class Child:
 
     def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError):  # it died already: its exit says why
+        with contextlib.suppress(ConnectionError, ValueError):  # it died, or was told all: its exit says why
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
@@ -98,6 +100,16 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             asyncio.get_running_loop().call_later(grace, self.kill)
+
+    def end_input(self) -> None:
+        """Nothing more will be told."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def discard(self) -> None:
+        """It has nothing to save. Blocks until it is gone."""
+        discard(self._process)
 
     def kill(self) -> None:
         if self._process.poll() is None:

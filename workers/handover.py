@@ -6,8 +6,9 @@ from pathlib import Path
 from services.contract.errors import DataUnreadable, DeviceUnavailable
 from services.contract.preflight import Arithmetic
 from services.contract.recipe import ResolvedRecipe
-from services.contract.spec import ArchivePaths, TrainerSpec
+from services.contract.spec import ArchivePaths, JobSpec, TrainerSpec
 from services.settings import Settings
+from services.store.blobs import remove_old
 from services.store.files import FileRecord
 from services.store.leases import Claim
 from services.store.store import Store
@@ -17,15 +18,14 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
     """Raises DataUnreadable, DeviceUnavailable, OSError."""
     computed = _arithmetic(claim)
     recipe = claim.spec.fields_of(ResolvedRecipe) | {"precision": claim.precision}
-    training = await _record(store, claim, claim.spec.training_file, claim.spec.index)
-    validation = claim.spec.validation_file
+    training, *validation = await _records(store, claim.tenant, claim.spec)
     return TrainerSpec(
         **recipe,
         labels=training.contents.names,
         job=claim.job,
         tenant=claim.tenant,
         training=_local(store, training),
-        validation=_local(store, await _record(store, claim, validation)) if validation else None,
+        validation=_local(store, validation[0]) if validation else None,
         device=claim.worker.device,
         weights=settings.weights_source(claim.spec.weights),
         engine=computed.engine,
@@ -35,6 +35,7 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
         out=str(folder),
         resume=await _resume_point(store, claim, folder),
         next_checkpoint=claim.checkpoint + 1,
+        limits=claim.spec.limits,
         timing=settings.timing.trainer,
     )
 
@@ -49,8 +50,28 @@ def _arithmetic(claim: Claim) -> Arithmetic:
     return worker.precisions[claim.precision]
 
 
-async def _record(store: Store, claim: Claim, file: str, index: str | None = None) -> FileRecord:
-    record = await store.files.owned_by(claim.tenant, file)
+async def archives(store: Store, tenant: str, spec: JobSpec) -> list[ArchivePaths]:
+    """Of all of a job's images. Raises DataUnreadable."""
+    return [_local(store, record) for record in await _records(store, tenant, spec)]
+
+
+def work_folder(settings: Settings) -> Path:
+    """For what an attempt needs while it runs. Raises OSError."""
+    folder = settings.data_dir.absolute() / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    # What killed workers left: the folder of a running attempt is touched with each renewal.
+    remove_old(folder.iterdir(), seconds=settings.timing.work_folder)
+    return folder
+
+
+async def _records(store: Store, tenant: str, spec: JobSpec) -> list[FileRecord]:
+    """The training file's, and the validation file's where there is one."""
+    found = [await _record(store, tenant, spec.training_file, spec.index)]
+    return [*found, await _record(store, tenant, spec.validation_file)] if spec.validation_file else found
+
+
+async def _record(store: Store, tenant: str, file: str, index: str | None = None) -> FileRecord:
+    record = await store.files.owned_by(tenant, file)
     if record is None:
         raise DataUnreadable(f"The file {file} was deleted.")
     read = await store.files.read_at(record, index)

@@ -30,10 +30,11 @@ from services.store.store import Store, open_store, refusal_to_start
 from services.store.workers import Drain
 from workers.duty import Duty
 from workers.forgetting import forget_again_and_again
-from workers.spare import Spare, Start
+from workers.helping import Helping
+from workers.spare import Spare
 from workers.taking import Taking
 from workers.worker import LocalWorker
-from workers.zygote import Starter, discard
+from workers.zygote import Start, Starter, discard
 
 log = logging.getLogger("headway.worker")
 
@@ -58,7 +59,7 @@ def main() -> int:
         log.info("%s works on %s", worker.profile.id, worker.profile.device)
         with contextlib.closing(spare_trainer(preflight[-1], config, start)) as spare:
             spare.prepare()
-            return _work_until_drained(worker, spare, config)
+            return _work_until_drained(worker, spare, start, config)
 
 
 def check_devices(device: str, kept: Path, start: Start) -> list[DeviceReport]:
@@ -91,7 +92,7 @@ def _quieten_celery() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> int:
+def _work_until_drained(worker: LocalWorker, spare: Spare, start: Start, config: Settings) -> int:
     """One loop and one pool of connections for all that it does: a job would have to wait for its own.
 
     The exit status: not 0 where Celery's consumer ended unasked, so that this worker is replaced.
@@ -100,7 +101,7 @@ def _work_until_drained(worker: LocalWorker, spare: Spare, config: Settings) -> 
         start_blocking_portal() as loop,
         loop.wrap_async_context_manager(open_store(config, patience=config.timing.attempt_patience)) as store,
     ):
-        taking = Taking(worker, spare, config, store)
+        taking = Taking(worker, spare, Helping(worker, config, store, start), config, store)
         going_on: list[Future[Any]] = [
             loop.start_task_soon(heartbeat, worker, config, store),
             loop.start_task_soon(taking.look_again_and_again),

@@ -28,6 +28,11 @@ def of_phase(line: PhaseLine) -> NewEvent:
     return event("info", _phase_message(line.progress), data, type="metrics")
 
 
+def of_helpers(count: int) -> NewEvent:
+    who = {0: "No other worker helps", 1: "1 other worker helps"}.get(count, f"{count} other workers help")
+    return event("info", f"{who} to compute the features.", {"helpers": count})
+
+
 def _phase_message(progress: Progress) -> str:
     if progress.phase == "features":
         return f"Features: {progress.images} of {progress.total_images} images"

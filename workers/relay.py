@@ -26,6 +26,7 @@ from services.contract.lines import (
     WarningLine,
 )
 from services.contract.progress import Progress, Trial
+from services.contract.shards import PlanLine, SegmentLine, TakenLine
 from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store.connection import is_away
@@ -37,6 +38,7 @@ from services.store.totals import Count
 from workers import messages
 from workers.child import Child, TrainerSilent
 from workers.outcome import Outcome, os_failure
+from workers.sharing import Sharing
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,16 @@ class Relay:
         self.claim, self.outcome, self.folder = claim, outcome, folder
         self.progress = Progress()
         self._store, self._heed, self._timing = store, heed, timing
-        self._batch = 0
+        self._batch, self._turn = 0, asyncio.Lock()
         self._warnings: list[JobWarning] = []
 
     async def run(self, child: Child) -> None:
         """Each line of the trainer, until it ends or the title is lost; then the trainer is killed."""
+        sharing = Sharing(self._store, self.claim, child, self.folder, self._timing, self.emit)
         try:
+            await sharing.clear()
             async for line in child.lines(self._timing):
-                await self._take(line)
+                await self._take(line, sharing)
             return
         except Fenced:
             self.outcome.fenced = True
@@ -75,6 +79,8 @@ class Relay:
             log.warning("%s: nothing could be written (%s)", self.claim.job, error)
             away = is_away(error)
             self.outcome.cut_off = "Redis was away for too long" if away else "Redis did not take what the attempt said"
+        finally:
+            await sharing.end()
         child.kill()
 
     async def emit(
@@ -87,12 +93,13 @@ class Relay:
         counts: Mapping[Count, int] | None = None,
     ) -> None:
         """One batch; the progress is always part of it. Raises Fenced."""
-        self._batch += 1
-        latest = (latest or Latest()).model_copy(update={"progress": self.progress})
-        batch = Batch(self._batch, events, points, latest, last_step, counts or {})
-        self._heed(await self._store.events.emit(self.claim, batch))
+        async with self._turn:  # batches come in their order
+            self._batch += 1
+            latest = (latest or Latest()).model_copy(update={"progress": self.progress})
+            batch = Batch(self._batch, events, points, latest, last_step, counts or {})
+            self._heed(await self._store.events.emit(self.claim, batch))
 
-    async def _take(self, line: Line) -> None:
+    async def _take(self, line: Line, sharing: Sharing) -> None:
         match line:
             case PhaseLine():
                 self.progress = line.progress
@@ -100,7 +107,12 @@ class Relay:
             case MetricsLine():
                 self.progress = line.progress
                 await self._emit_metrics(line)
+            case PlanLine():
+                await sharing.begin(line)
+            case TakenLine():
+                await sharing.take(line.shard)
             case FeaturesLine():
+                await sharing.end()
                 await self.emit(latest=Latest(features=line.usage), counts=messages.feature_counts(line.usage))
             case WarningLine():
                 await self._warn(line)
@@ -109,7 +121,7 @@ class Relay:
             case EvaluationLine():
                 self.outcome.evaluation = line.evaluation
                 await self.emit(latest=Latest(evaluation=line.evaluation.in_short(), trials=self._trials(line.trials)))
-            case AliveLine():
+            case AliveLine() | SegmentLine():
                 pass
             case DoneLine():
                 self.outcome.done = line

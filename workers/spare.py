@@ -3,14 +3,10 @@
 It is given one job, as any trainer is, so it is as clean as a new one. It waits on its stdin and ends with it.
 """
 
-from collections.abc import Callable
-
 from services.contract.spec import Prepared
-from workers.zygote import Process, discard
+from workers.zygote import Process, Start, discard
 
 TRAINER = "workers.trainer"  # the module that is run
-
-Start = Callable[..., Process]  # of a module, with its arguments
 
 
 class Spare:

@@ -21,13 +21,12 @@ from services.contract.spec import TrainerSpec
 from services.contract.transitions import Status
 from services.process.ending import end
 from services.settings import Settings
-from services.store.blobs import remove_old
 from services.store.connection import is_away
 from services.store.leases import Claim, Fenced
 from services.store.store import Store
 from workers.child import Child, memory_of_machine
 from workers.duty import Duty
-from workers.handover import trainer_spec
+from workers.handover import trainer_spec, work_folder
 from workers.outcome import Outcome, os_failure
 from workers.relay import Relay
 from workers.settle import settle
@@ -43,7 +42,7 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
     reaper will say it."""
     log.info("%s: attempt %d", claim.job, claim.attempt)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f"{claim.job}-", dir=_work_folder(settings)))
+        folder = Path(tempfile.mkdtemp(prefix=f"{claim.job}-", dir=work_folder(settings)))
     except OSError as error:
         await store.leases.fail(claim, os_failure(error))
         return
@@ -133,11 +132,3 @@ class Supervisor:
         elif (status is Status.PAUSING or drain or self._duty.is_draining) and not self._outcome.stop_asked:
             self._outcome.stop_asked = True
             self._child.stop(grace=self._timing.stop_grace)
-
-
-def _work_folder(settings: Settings) -> Path:
-    folder = settings.data_dir.absolute() / "work"
-    folder.mkdir(parents=True, exist_ok=True)
-    # What killed workers left: the folder of a running attempt is touched with each renewal.
-    remove_old(folder.iterdir(), seconds=settings.timing.work_folder)
-    return folder

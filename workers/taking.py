@@ -7,9 +7,11 @@ from typing import NoReturn
 
 from redis.exceptions import RedisError
 
+from services.process.ending import end
 from services.settings import Settings
-from services.store.leases import Fenced
+from services.store.leases import Claim, Fenced
 from services.store.store import Store
+from workers.helping import Helping
 from workers.spare import Spare
 from workers.supervisor import supervise
 from workers.worker import LocalWorker
@@ -18,12 +20,14 @@ log = logging.getLogger("headway.worker")
 
 
 class Taking:
-    def __init__(self, worker: LocalWorker, spare: Spare, config: Settings, store: Store) -> None:
-        self._worker, self._spare, self._config, self._store = worker, spare, config, store
-        self._turn = asyncio.Lock()
+    def __init__(self, worker: LocalWorker, spare: Spare, helping: Helping, config: Settings, store: Store) -> None:
+        self._worker, self._spare, self._helping = worker, spare, helping
+        self._config, self._store = config, store
+        self._turn, self._hinted = asyncio.Lock(), asyncio.Event()
 
     async def take(self) -> None:
-        """The first job in line that this worker may take, to its end; nothing where there is none."""
+        """The first job in line that this worker may take, to its end; where there is none, it helps another."""
+        self._hinted.set()  # who helps looks at once
         async with self._turn:
             if not self._worker.duty.begin():
                 return
@@ -48,11 +52,7 @@ class Taking:
             return
 
     async def _one_job(self) -> None:
-        try:
-            claim = await self._store.leases.claim_next(self._worker.profile)
-        except RedisError:
-            return  # the next look, or hint, may find it
-        self._worker.looked_at = int(time.time())
+        claim = await self._claimed() or await self._helped_until_claimed()
         if claim is None:
             return  # another worker was faster, or the work is for others: the message was only a hint
         self._worker.job = claim.job
@@ -64,3 +64,30 @@ class Taking:
             self._worker.job = None
         if self._worker.duty.takes_jobs:
             await asyncio.to_thread(self._spare.prepare)  # now: before, it would have taken the running job's time
+
+    async def _claimed(self) -> Claim | None:
+        try:
+            claim = await self._store.leases.claim_next(self._worker.profile)
+        except RedisError:
+            return None  # the next look, or hint, may find it
+        self._worker.looked_at = int(time.time())
+        return claim
+
+    async def _helped_until_claimed(self) -> Claim | None:
+        """Help is given only while there is no job: then, and for a drain, it ends at once."""
+        helping = asyncio.create_task(self._helping.help())
+        try:
+            while self._worker.duty.takes_jobs:
+                self._hinted.clear()
+                hinted = asyncio.create_task(self._hinted.wait())
+                await asyncio.wait(
+                    {helping, hinted}, timeout=self._config.timing.yield_every, return_when=asyncio.FIRST_COMPLETED
+                )
+                hinted.cancel()
+                if helping.done():
+                    return None
+                if claim := await self._claimed():
+                    return claim
+            return None
+        finally:
+            await end(helping)

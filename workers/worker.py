@@ -29,6 +29,7 @@ class LocalWorker:
         """The last report of `preflight` is that of the device that passed, and is used."""
         self.duty, self.consumption = duty, consumption
         self.job: str | None = None
+        self.helps: str | None = None  # a job of another worker
         self.looked_at: int | None = None  # for a job in line
         self.heard_since: float | None = None  # by time.monotonic(): Redis takes our reports; None while it does not
         self._preflight, self._settings = list(preflight), settings
@@ -47,6 +48,7 @@ class LocalWorker:
             kind=self.profile.kind,
             status="draining" if not self.duty.takes_jobs else "busy" if self.job else "idle",
             job=self.job,
+            helps=self.helps,
             started_at=self._started_at,
             seen_at=int(time.time()),
             host=socket.gethostname(),

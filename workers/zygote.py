@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn, Protocol
@@ -38,6 +39,9 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int: ...
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
+
+
+Start = Callable[..., Process]  # of a module, with its arguments
 
 
 def discard(process: Process) -> None:

@@ -124,7 +124,7 @@ def _device_seconds(record: JobRecord) -> float:
     """Of ended attempts, and of the one that runs."""
     running = record.status in OWNED and record.claimed_at is not None
     now = time.time() - record.claimed_at / 1000 if running and record.claimed_at else 0.0
-    return round(record.device_seconds + max(0.0, now), 3)
+    return round(record.device_seconds + record.helped_seconds + max(0.0, now), 3)
 
 
 def checkpoint_view(record: JobRecord, known: CheckpointRecord) -> Checkpoint:

@@ -34,6 +34,10 @@ class Limits(Strict):
     max_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
         None, description="s that workers may hold it, all attempts together; null: no limit"
     )
+    max_workers: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="that compute its features at a time, with its owner; 1: none helps; null: all idle ones",
+    )
 
 
 class CreateJob(AskedRecipe):

@@ -35,6 +35,9 @@ class Worker(BaseModel):
     kind: DeviceKind
     status: Literal["idle", "busy", "draining"] = Field(description='"draining": it takes no job any more')
     job: str | None = Field(description="that it works on; null where there is none, or it is not yours")
+    helps: str | None = Field(
+        None, description="the job whose features it helps to compute, while it is idle; null: none, or not yours"
+    )
     started_at: UnixTime
     seen_at: int = Field(description="Unix time, s, of this report")
     host: str = Field(description="name of its machine or container")

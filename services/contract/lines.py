@@ -9,6 +9,7 @@ from services.contract.evaluation import Evaluation
 from services.contract.model import Receipt
 from services.contract.progress import CheckpointMetrics, FeatureUsage, Progress, Trial, leader_of
 from services.contract.recipe import Export
+from services.contract.shards import PlanLine, SegmentLine, TakenLine
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the trainer's exit status where it stopped on request, after a checkpoint
 
@@ -140,7 +141,10 @@ Line = Annotated[
     | EvaluationLine
     | AliveLine
     | DoneLine
-    | FailedLine,
+    | FailedLine
+    | PlanLine
+    | TakenLine
+    | SegmentLine,
     Field(discriminator="type"),
 ]
 LINE: TypeAdapter[Line] = TypeAdapter(Line)

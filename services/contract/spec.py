@@ -70,6 +70,7 @@ class TrainerSpec(ResolvedRecipe):
     cache_bytes: int = DEFAULT_CACHE_BYTES
     resume: str | None = None
     next_checkpoint: int = 0
+    limits: Limits = Limits()
     timing: TrainerTiming = UNSCALED
 
     @property

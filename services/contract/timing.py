@@ -56,6 +56,12 @@ class Timing(Durations):
     look_every: float = 3.0  # at the line, while idle: what a lost hint costs
     consumer_silence: float = 300.0  # while Redis answers, after which Celery's consumer hangs: it may pause for 32
 
+    # a pass that is shared
+    shard_lease: float = 30.0  # of a helper; then another may take its shard
+    share_every: float = 0.5  # the owner looks what helpers brought
+    yield_every: float = 0.5  # a helper looks for a job of its own
+    pass_kept: float = 3600.0  # in Redis, without a word of its owner
+
     # Redis
     socket: float = 3.0  # redis-py's own default retries hung 58 s on a half-open socket (measured); retrying is ours
     patience: float = 2.0  # in which a command is asked again while Redis is away
@@ -149,6 +155,7 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
         t.attempt_patience + t.lease_margin <= t.lease * (1 + 1e-9)  # as floats round
     ),
     "a running attempt's folder is touched before it could be swept": lambda t: 10 * t.renew_every < t.work_folder,
+    "a pass outlives its shards' leases": lambda t: 10 * t.shard_lease < t.pass_kept,
     "a worker is not gone for a heartbeat or two that fail": lambda t: 3 * t.heartbeat < t.heartbeat_ttl,
     "a silent worker is gone before it is stopped": lambda t: t.heartbeat_ttl < t.worker_silence,
     "a worker has time for its trainer's checkpoint": lambda t: t.stop_grace < t.worker_stop,

@@ -190,6 +190,9 @@ class Jobs:
             keys.model(id),
             keys.series(id),
             keys.checkpoints(id),
+            keys.shards(id),
+            keys.brought(id),
+            keys.helpers(id),
             *bytes_of_each,
         ]
         answer, _ = await self._scripts("forget", names, [id, tenant])

@@ -37,6 +37,22 @@ def checkpoint(id: str, number: int) -> str:
     return f"{PREFIX}:job:{id}:checkpoint:{number}"
 
 
+def shards(id: str) -> str:
+    """zset: shards of a pass that no helper has brought, by the end of their lease, ms; 0 free, inf the owner's. While
+    the pass runs, or an hour."""
+    return f"{PREFIX}:job:{id}:shards"
+
+
+def brought(id: str) -> str:
+    """list: segments that helpers have brought, as JSON. While the pass runs, or an hour."""
+    return f"{PREFIX}:job:{id}:brought"
+
+
+def helpers(id: str) -> str:
+    """zset: workers that help with a pass, by the end of their lease, ms. While the pass runs, or an hour."""
+    return f"{PREFIX}:job:{id}:helpers"
+
+
 def model(job: str) -> str:
     """hash: the model that a job left. Until it, or its job, is deleted."""
     return f"{PREFIX}:model:{job}"
@@ -79,6 +95,7 @@ def rate(tenant: str, what: str) -> str:
 
 TURNS: Final = f"{PREFIX}:jobs:turns"  # zset: tenants with waiting jobs, by claims so far over their weight
 HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant; under " turn", who was served last
+SHARED: Final = f"{PREFIX}:jobs:shared"  # zset: job ids whose passes may be helped with, by when they began, ms
 RUNNING: Final = f"{PREFIX}:jobs:running"  # zset: job ids by the end of their lease, ms
 ASIDE: Final = f"{PREFIX}:jobs:aside"  # hash: why, by job id, of those that cannot be read. Until they can, or go
 ENDED: Final = f"{PREFIX}:jobs:ended"  # zset: job ids by the time of their end, s. Until they are put away, or go

@@ -3,6 +3,7 @@
 from services.contract.ids import is_id
 
 INCOMING = "incoming"
+SHARED = "shared"
 
 
 def incoming(tenant: str) -> str:
@@ -98,12 +99,31 @@ def checkpoint(tenant: str, job: str, fence: int, number: int) -> str:
     return f"{checkpoints(tenant, job)}/{fence}-{number}"
 
 
+def passes(tenant: str, job: str) -> str:
+    """A folder: the passes of a job's attempts, a folder a fence; swept like what broken uploads left."""
+    return f"{tenant}/{SHARED}/{job}"
+
+
+def shared(tenant: str, job: str, fence: int) -> str:
+    """A folder: an attempt's pass, and what helpers bring."""
+    return f"{passes(tenant, job)}/{fence}"
+
+
+def plan(shared: str) -> str:
+    """sha256s of the images that it computes, 32 bytes each, in the order of need."""
+    return f"{shared}/plan"
+
+
+def segment(shared: str, name: str) -> str:
+    return f"{shared}/{name}"
+
+
 def of_tenant(tenant: str) -> list[str]:
     """The folders that go with a tenant; what it had forgotten, its workers still read."""
-    return [f"{tenant}/{folder}" for folder in ("files", "models", "checkpoints", "history", INCOMING)]
+    return [f"{tenant}/{folder}" for folder in ("files", "models", "checkpoints", "history", SHARED, INCOMING)]
 
 
 def of_job(tenant: str, job: str) -> list[str]:
     """The folders that go with a job."""
     assert is_id(job, "ftjob")
-    return [models(tenant, job), checkpoints(tenant, job), history(tenant, job)]
+    return [models(tenant, job), checkpoints(tenant, job), history(tenant, job), passes(tenant, job)]

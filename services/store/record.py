@@ -38,6 +38,13 @@ class Binding(BaseModel):
     fingerprint: str = ""
 
 
+class SharedPlan(BaseModel):
+    """A pass that may be helped with: where its plan lies, and how many images a shard has."""
+
+    place: str
+    size: int
+
+
 class Latest(BaseModel):
     """What an attempt may set of its job's record, with each batch of what it says. What is None stays as it was."""
 
@@ -85,6 +92,8 @@ class JobRecord:
     last_step: int
     checkpoint: int
     device_seconds: float
+    helped_seconds: float  # of other workers' devices
+    plan: SharedPlan | None
     claimed_at: int | None
     trimmed_to: str
     warnings: list[JobWarning]  # of its submission; its attempts' are in `latest`
@@ -119,6 +128,8 @@ class JobRecord:
             last_step=parts.read("last_step", int, 0),
             checkpoint=parts.read("checkpoint", int, -1),
             device_seconds=parts.read("device_seconds", float, 0.0),
+            helped_seconds=parts.read("helped_seconds", float, 0.0),
+            plan=parts.read("pass", SharedPlan.model_validate_json, None),
             claimed_at=parts.read("claimed_at", int, None),
             trimmed_to=fields.get("trimmed_to", "0-0"),
             warnings=parts.read("submission_warnings", WARNINGS.validate_json, []),

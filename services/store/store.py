@@ -33,6 +33,7 @@ from services.store.pending import PendingUploads
 from services.store.rates import Rates
 from services.store.record import JobRecord
 from services.store.scripts import Scripts
+from services.store.shards import Shards
 from services.store.submissions import Submissions
 from services.store.tokens import StreamTokens
 from services.store.turns import Turns
@@ -61,6 +62,7 @@ class Store:
     stream_tokens: StreamTokens
     pending_uploads: PendingUploads
     rates: Rates
+    shards: Shards
     retention_days: float | None
 
     def feed(self, tenant: str) -> Feed:
@@ -134,5 +136,6 @@ async def open_store(
             stream_tokens=StreamTokens(redis, timing),
             pending_uploads=PendingUploads(redis, scripts, timing),
             rates=Rates(scripts, timing),
+            shards=Shards(redis, scripts, timing),
             retention_days=settings.retention_days,
         )

@@ -20,6 +20,7 @@ class Count(StrEnum):
     ATTEMPTS_LOST = "attempts_lost"
     ATTEMPTS_HANDED_ON = "attempts_handed_on"
     DEVICE_MS = "device_ms"
+    SHARDS_HELPED = "shards_helped"  # of passes, by workers that do not own the job
     FEATURE_HITS = "feature_hits"
     FEATURE_MISSES = "feature_misses"
     FEATURE_MS_SAVED = "feature_ms_saved"

@@ -153,6 +153,7 @@ class House:
     def heal(self) -> None:
         """Everything runs and can reach everything, and no gate stands."""
         self.gate.open()
+        self.gate.of_passes.open()
         for line in self.lines.values():
             line.mend()
         for part in self.parts:

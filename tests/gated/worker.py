@@ -16,6 +16,7 @@ from workers import main, zygote
 main.check_devices = lambda device, kept, start: [passed()]
 if NAME in os.environ:
     zygote.Zygote.start = partial(zygote.Zygote.at, Path(os.environ[NAME]))  # type: ignore[method-assign]
+    zygote.Starter.here = classmethod(lambda cls, *of: cls(forks=True))  # type: ignore[assignment]
 
 if __name__ == "__main__":
     tether.hold_if_asked()

@@ -20,6 +20,7 @@ from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset, Example
 from workers.vision.rows import Rows
 from workers.vision.segments import Key
+from workers.vision.shards import Helpers
 
 NAMED = 20  # unreadable images that the warning names
 
@@ -35,11 +36,12 @@ class Features:
         backbone: Backbone,
         report: Report,
         stop_asked: Callable[[], bool],
+        helpers: Helpers | None = None,
     ) -> None:
         self._spec, self._data, self._report, self._stop_asked = spec, data, report, stop_asked
         self._examples = data.all
         self._cache_is_well = True
-        self._rows = Rows(self._examples, order, backbone, spec, self._warn_of_cache)
+        self._rows = Rows(self._examples, order, backbone, spec, self._warn_of_cache, helpers)
         self._unreadable = UnreadableImages(self._examples, self._rows.known_unreadable(), spec.max_unreadable)
         self._told = 0.0
         report.pass_share = self._rows.missing / max(1, self._rows.missing + len(self._rows.known))

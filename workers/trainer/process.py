@@ -15,10 +15,12 @@ from services.contract.lines import EXIT_STOPPED, FailedLine
 from services.contract.spec import Prepared, TrainerSpec
 from services.contract.timing import UNSCALED
 from workers.trainer import recipe
+from workers.trainer.helpers import SupervisorsHelpers
 from workers.trainer.report import Report
 from workers.trainer.stop import Stopped
 from workers.vision.backbone import Backbone
 from workers.vision.pipeline import BATCH
+from workers.vision.shards import Helpers
 
 
 def carry_out(stop_asked: Callable[[], bool], *, tethered: bool, ahead: str | None, memory: int) -> int:
@@ -32,19 +34,26 @@ def carry_out(stop_asked: Callable[[], bool], *, tethered: bool, ahead: str | No
     if not line:
         return 0  # a spare that nobody needed
     spec = TrainerSpec.model_validate_json(line)
-    if tethered:
-        threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    return attempt(spec, report, stop_asked, spare)
+    helpers = SupervisorsHelpers(report, Path(spec.out)) if tethered else None
+    if helpers is not None:
+        threading.Thread(target=_listen, args=(helpers,), daemon=True).start()
+    return attempt(spec, report, stop_asked, spare, helpers if spec.limits.max_workers != 1 else None)
 
 
-def attempt(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare: Backbone | None = None) -> int:
+def attempt(
+    spec: TrainerSpec,
+    report: Report,
+    stop_asked: Callable[[], bool],
+    spare: Backbone | None = None,
+    helpers: Helpers | None = None,
+) -> int:
     """Follow the recipe to its end, whatever that is; the exit status. Closes the report."""
     try:
-        recipe.run(spec, report, stop_asked, spare)
+        recipe.run(spec, report, stop_asked, spare, helpers)
     except Stopped:
         return EXIT_STOPPED
     except Exception as error:
-        failure = _as_failure(error, Path(spec.out))
+        failure = as_failure(error, Path(spec.out))
         report.say(FailedLine(code=failure.code, message=str(failure)))
         if isinstance(failure, InternalError):
             sys.excepthook(type(error), error, error.__traceback__)  # for the worker's log, never for a client
@@ -79,7 +88,7 @@ def memory_used() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _as_failure(error: Exception, out: Path) -> JobFailure:
+def as_failure(error: Exception, out: Path) -> JobFailure:
     if isinstance(error, JobFailure):
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
@@ -91,8 +100,8 @@ def _as_failure(error: Exception, out: Path) -> JobFailure:
     return InternalError("The trainer met an error that it does not know; the worker's log has the details.")
 
 
-def _end_with_supervisor() -> None:
+def _listen(helpers: SupervisorsHelpers) -> None:
     """The supervisor holds the other end of stdin: once it is gone, nobody can take what this process makes."""
-    while sys.stdin.read(4096):
-        pass
+    for line in sys.stdin:
+        helpers.hear(line)
     os._exit(1)

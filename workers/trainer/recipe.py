@@ -33,6 +33,7 @@ from workers.trainer.trained import Trained
 from workers.vision import dataset
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset, Example
+from workers.vision.shards import Helpers
 
 SCORES = 1_000  # labels of all trials together up to which each trial's own scores are told
 
@@ -54,15 +55,22 @@ class HeldOut:
         return cls(split, readable, table.only_readable())
 
 
-def run(spec: TrainerSpec, report: Report, stop_asked: Callable[[], bool], spare: Backbone | None = None) -> None:
-    """`spare` is used where it is the backbone that is asked for. Raises Stopped (after a checkpoint), JobFailure."""
+def run(
+    spec: TrainerSpec,
+    report: Report,
+    stop_asked: Callable[[], bool],
+    spare: Backbone | None = None,
+    helpers: Helpers | None = None,
+) -> None:
+    """`spare` is used where it is the backbone that is asked for; `helpers` may compute features. Raises Stopped (after
+    a checkpoint), JobFailure."""
     report.begin(spec.timing)
     report.say(PhaseLine(progress=report.progress(phase="starting")))
     with report.at_length():  # weights may have to be downloaded
         backbone = spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)
     data = dataset.load(spec)
 
-    with Features(spec, data, _order(spec, data), backbone, report, stop_asked) as features:
+    with Features(spec, data, _order(spec, data), backbone, report, stop_asked, helpers) as features:
         train, val, test = features.tables()
         training = Training(spec, train, val, report, stop_asked)
         state = training.run()

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -36,10 +36,23 @@ class Extracted:
 
 
 def extract(examples: Sequence[Example], backbone: Backbone) -> Generator[Extracted]:
-    """Batch by batch, in order; in memory are the ring and an image a thread. Raises what reading an archive raises."""
+    """All of them, batch by batch, in order. Raises what reading an archive raises."""
+    count = BATCH[backbone.device.type]
+    return extract_batches((examples[at : at + count] for at in range(0, len(examples), count)), backbone)
+
+
+def extract_batches(
+    batches: Iterable[Sequence[Example]],
+    backbone: Backbone,
+    is_wanted: Callable[[Sequence[Example]], bool] = lambda batch: True,
+) -> Generator[Extracted]:
+    """Each is of BATCH images at most, and asked for as there is room for it; one that is no longer wanted by then is
+    left out. In memory are the ring and an image a thread. Raises what reading an archive raises."""
     began = time.monotonic()
-    for batch in _decoded(examples, _Ring(backbone.device), decoding_for(backbone.prepared.precision)):
+    for batch in _decoded(iter(batches), _Ring(backbone.device), decoding_for(backbone.prepared.precision)):
         said = batch.said()  # waits
+        if not is_wanted(batch.examples):
+            continue
         rows = backbone.extract(batch.slot)[: len(batch.examples)]  # (B, 512)
         keys = [example.key for example in batch.examples]
         extracted = Extracted(keys, rows, said, time.monotonic() - began)
@@ -59,7 +72,7 @@ class _Ring:
             for _ in range(AHEAD)
         ]
         self._slots = [slot.zero_() for slot in slots]
-        self.batch, self._next = shape[0], 0
+        self._next = 0
 
     def slot(self) -> torch.Tensor:
         self._next = (self._next + 1) % AHEAD
@@ -82,9 +95,8 @@ class _Filling:
         }
 
 
-def _decoded(examples: Sequence[Example], ring: _Ring, decoding: Decoding) -> Iterator[_Filling]:
+def _decoded(chunks: Iterator[Sequence[Example]], ring: _Ring, decoding: Decoding) -> Iterator[_Filling]:
     """Batches in order, soon ready. What was handed out may be filled anew once the next is asked for."""
-    chunks = iter([examples[at : at + ring.batch] for at in range(0, len(examples), ring.batch)])
     pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=take_cores, initargs=(1,))
 
     def start(chunk: Sequence[Example]) -> _Filling:

@@ -10,8 +10,9 @@ from services.contract.spec import TrainerSpec
 from workers.vision.arrays import Integers
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.pipeline import Extracted, extract
+from workers.vision.pipeline import BATCH, Extracted, extract_batches
 from workers.vision.segments import FeatureCache, Key, Said, cache_folder, trim
+from workers.vision.shards import Helpers, Pass
 
 
 class Rows:
@@ -29,6 +30,7 @@ class Rows:
         backbone: Backbone,
         spec: TrainerSpec,
         cache_failed: Callable[[OSError], None],
+        helpers: Helpers | None = None,
     ) -> None:
         self._spec, self._cache_failed = spec, cache_failed
         self._shelf = Path(spec.cache) / spec.tenant
@@ -40,7 +42,14 @@ class Rows:
         self.seconds_saved = float(sum(self._cache.seconds[self._places[key][0]] for key in self.known))
         missing = dict.fromkeys(keys[i] for i in order if not self._cache.there[i])
         self.missing, self.computed = len(missing), 0
-        self._batches = extract([examples[self._places[key][0]] for key in missing], backbone)
+        self._pass = Pass(list(missing), self._has, helpers)
+        batches = self._pass.batches(BATCH[backbone.device.type])
+        self._batches = extract_batches(
+            ([examples[self._places[key][0]] for key in batch] for batch in batches),
+            backbone,
+            lambda batch: not all(self._has(example.key) for example in batch),
+        )
+        self._brought = self._pass.brought()
         self._began = time.monotonic()
         if missing:
             self._with_cache(self._trim)
@@ -81,13 +90,21 @@ class Rows:
         return sum(len(self._places[key]) for key in keys)
 
     def compute_next(self) -> Extracted:
-        """The next batch, in the order of need."""
-        batch = next(self._batches)
-        self._cache.add(batch.keys, batch.rows, batch.said, batch.seconds)
+        """What a helper has brought; else the next batch, in the order of need."""
+        batch = next(self._brought, None)
+        if batch is None:
+            self._brought = self._pass.brought()  # one that is exhausted looks no more
+            batch = next(self._batches)
+        if new := sum(not self._has(key) for key in batch.keys):
+            self.computed += new
+            self._cache.add(batch.keys, batch.rows, batch.said, batch.seconds)
         if self._cache.is_due:
             self._with_cache(self._cache.flush)
-        self.computed += len(batch.keys)
         return batch
+
+    def _has(self, key: Key) -> bool:
+        places = self._places.get(key)
+        return places is None or bool(self._cache.there[places[0]])
 
     def close(self) -> None:
         """What was computed is kept."""

@@ -81,8 +81,7 @@ class FeatureCache:
     def add(self, keys: list[Key], rows: torch.Tensor, said: Mapping[Key, Said], seconds: float) -> None:
         """`rows` is (n, 512) float32, zeros where not readable, and `seconds` what they took together. They are there
         at once, and safe from the next flush on."""
-        readable = np.array([key not in said or said[key].unreadable is None for key in keys])
-        segment = Segment(keys, rows.numpy(), readable, seconds / len(keys), said)
+        segment = segment_of(keys, rows, said, seconds)
         self._fill(segment)
         self._pending.append(segment)
 
@@ -99,7 +98,7 @@ class FeatureCache:
         pending, self._pending = self._pending, []
         if pending:
             with suppress(FileNotFoundError):  # deleted under us: this job's features are at hand all the same
-                self._write(_packed(_joined(pending)))
+                self._write(packed(_joined(pending)))
 
     def _write(self, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -113,12 +112,12 @@ class FeatureCache:
 
     def _read(self, path: Path) -> None:
         """Fill in what the segment has: only where it has any, all of it is read and checked."""
-        mapped = np.memmap(path, mode="r") if path.stat().st_size > CHECK.size + SHAPE.size else None
+        mapped = _mapped(path)
         segment = None if mapped is None else _unpacked(mapped)
         if mapped is None or segment is None:
             path.unlink(missing_ok=True)
         elif any(key in self._places for key in segment.keys):
-            if CHECK.unpack_from(mapped.data)[1] != zlib.crc32(mapped.data[CHECK.size :]):
+            if not _is_whole(mapped):
                 path.unlink(missing_ok=True)
                 return
             self._fill(segment)
@@ -132,6 +131,12 @@ class FeatureCache:
         self.seconds[to] = segment.seconds
         self.there[to] = True
         self.said |= {key: said for key, said in segment.said.items() if key in self._places}
+
+
+def segment_of(keys: list[Key], rows: torch.Tensor, said: Mapping[Key, Said], seconds: float) -> Segment:
+    """`seconds`: what all of them took."""
+    readable = np.array([key not in said or said[key].unreadable is None for key in keys])
+    return Segment(keys, rows.numpy(), readable, seconds / len(keys), said)
 
 
 def cache_folder(root: Path, tenant: str, weights_sha256: str, prepared: Prepared) -> Path:
@@ -161,12 +166,26 @@ def trim(tenant: Path, limit: int, timing: TrainerTiming) -> None:
         surplus -= size
 
 
-def _packed(segment: Segment) -> bytes:
+def read_segment(path: Path) -> Segment | None:
+    """None where it is torn or damaged. Raises OSError."""
+    mapped = _mapped(path)
+    return _unpacked(mapped) if mapped is not None and _is_whole(mapped) else None
+
+
+def packed(segment: Segment) -> bytes:
     shape = SHAPE.pack(len(segment.keys), DIM, segment.seconds)
     flags, rows = segment.readable.astype("<u4").tobytes(), segment.rows.astype("<f4").tobytes()
     said = SAID.dump_json({key.hex(): said for key, said in segment.said.items()}, exclude_defaults=True)
     body = b"".join([shape, *segment.keys, flags, rows, said])
     return CHECK.pack(MAGIC, zlib.crc32(body)) + body
+
+
+def _mapped(path: Path) -> np.memmap | None:
+    return np.memmap(path, mode="r") if path.stat().st_size > CHECK.size + SHAPE.size else None
+
+
+def _is_whole(mapped: np.memmap) -> bool:
+    return bool(CHECK.unpack_from(mapped.data)[1] == zlib.crc32(mapped.data[CHECK.size :]))
 
 
 def _unpacked(mapped: np.memmap) -> Segment | None:

@@ -57,6 +57,9 @@ async def autoscaler(tenant: Tenant, store: TheStore) -> AutoscalerReport:
 
 
 async def _without_foreign_job(store: TheStore, tenant: str, worker: Worker) -> Worker:
-    if worker.job is None or await store.jobs.owned_by(tenant, worker.job):
-        return worker
-    return worker.model_copy(update={"job": None})
+    hidden = {
+        name: None
+        for name in ("job", "helps")
+        if (id := getattr(worker, name)) is not None and not await store.jobs.owned_by(tenant, id)
+    }
+    return worker.model_copy(update=hidden)

@@ -1,0 +1,62 @@
+"""One job's pass over its images, shared: what its owner's trainer, supervisors and a helper's trainer say of it."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from services.contract.recipe import Strict
+from services.contract.spec import ArchivePaths, Prepared
+from services.contract.timing import UNSCALED, TrainerTiming
+
+SHARD = 64  # unique images at least: some seconds of a CPU, so that who dies costs little
+MOST_SHARDS = 16_384  # of a pass: larger ones have larger shards
+FEWEST = 4  # shards of a pass that is worth sharing
+KEY = 32  # bytes of a plan: sha256 of an image
+
+
+def shard_size(images: int) -> int:
+    """Images in each shard of a pass, but for the last."""
+    return max(SHARD, -(-images // MOST_SHARDS))
+
+
+class PlanLine(BaseModel):
+    """The owner's trainer: what is to be computed lies at `path`, KEY bytes an image, in the order of need."""
+
+    type: Literal["plan"] = "plan"
+    path: str
+    shards: int
+    size: int
+
+
+class TakenLine(BaseModel):
+    """The owner's trainer: it begins with this shard."""
+
+    type: Literal["taken"] = "taken"
+    shard: int
+
+
+class SegmentLine(BaseModel):
+    """A helper's trainer: this shard's features lie at `path`, in its folder; its device took `seconds`."""
+
+    type: Literal["segment"] = "segment"
+    shard: int
+    path: str
+    seconds: float
+
+
+class SharedNews(Strict):
+    """To the owner's trainer: shards that helpers compute just now, and local paths of segments that came since."""
+
+    leased: list[int]
+    brought: list[str]
+
+
+class HelperSpec(Strict):
+    """All that a helper's trainer is told, the first line on its stdin; each that follows is a shard's number."""
+
+    prepared: Prepared
+    archives: list[ArchivePaths]
+    plan: str
+    size: int
+    out: str
+    timing: TrainerTiming = UNSCALED

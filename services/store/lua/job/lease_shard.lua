@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- A helper takes the earliest shard that is free, or whose lease has ended.
+-- KEYS as share.lua's · ARGV 1 the job's id, 2 its fence, 3 helper, 4 lease ms, 5 helpers at most, 6 ms that they are kept
+-- Answers ok, shard · waits (enough help) · refused (none is free) · gone (the pass is over). A reply that was lost
+-- costs a shard's lease.
+local id, fence, helper, lease, most, kept = unpack(ARGV)
+local record = read()
+if not record or record.fence ~= fence or record.status ~= 'running' or redis.call('EXISTS', KEYS[17]) == 0 then
+  redis.call('ZREM', KEYS[20], id)
+  return {'gone'}
+end
+local time = now()
+redis.call('ZREMRANGEBYSCORE', KEYS[19], '-inf', text(time))
+if not redis.call('ZSCORE', KEYS[19], helper) and redis.call('ZCARD', KEYS[19]) >= tonumber(most) then return {'waits'} end
+local shard = redis.call('ZRANGEBYSCORE', KEYS[17], 0, 0, 'LIMIT', 0, 1)[1]
+for _, ended in ipairs(redis.call('ZRANGEBYSCORE', KEYS[17], '(0', text(time), 'LIMIT', 0, 100)) do
+  if not shard or ended < shard then shard = ended end
+end
+if not shard then return {'refused'} end
+local till = text(time + tonumber(lease))
+redis.call('ZADD', KEYS[17], till, shard)
+redis.call('ZADD', KEYS[19], till, helper)
+redis.call('PEXPIRE', KEYS[19], kept)
+return {'ok', shard}
