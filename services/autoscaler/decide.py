@@ -5,7 +5,7 @@ once; what was not needed for a whole cool-down is drained, and only while it is
 the maximum was lowered, the least advanced first.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -39,6 +39,15 @@ class SeenWorker:
     ours: bool = True
     since: float = 0.0  # when it was first seen, or began to fail, s
     percent: float = 0.0  # of its job
+
+
+@dataclass(frozen=True)
+class SharedPass:
+    """What is left of a job's pass over its images, in seconds of one worker; `helpers` at most may shorten it."""
+
+    kind: str
+    seconds: float
+    helpers: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class Look:
     past: Past
     rules: Rules
     now: float
+    helping: int = 0  # workers that would shorten passes
 
     def count(self, *states: WorkerState) -> int:
         return sum(worker.state in states for worker in self.workers)
@@ -111,8 +121,8 @@ class Look:
 
     @property
     def needed(self) -> int:
-        """Workers that would leave no job waiting, whoever started them."""
-        return self.queued + self.count(WorkerState.BUSY)
+        """Workers that would leave no job waiting and no pass long, whoever started them."""
+        return self.queued + self.count(WorkerState.BUSY) + self.helping
 
     @property
     def wanted(self) -> int:
@@ -157,6 +167,15 @@ def shares(
     return share
 
 
+def helpers_wanted(passes: Iterable[SharedPass], kind: str, boot: float | None) -> int:
+    """As many as each pass can have while its rest still takes twice as long as a worker's boot: more would come when
+    it is over. None before a boot was seen."""
+    if not boot:
+        return 0
+    shorter = (min(int(rest.seconds / (2 * boot)) - 1, rest.helpers) for rest in passes if rest.kind == kind)
+    return sum(max(0, count) for count in shorter)
+
+
 def decide(look: Look) -> Decision:
     act = _replace(look) or _grow(look) or _shrink(look) or _keep(look)
     return Decision(
@@ -169,6 +188,7 @@ def decide(look: Look) -> Decision:
         draining=look.count(WorkerState.DRAINING),
         failing=look.count(WorkerState.FAILING),
         failed_starts=look.past.failures,
+        helping=look.helping,
         needed=look.needed,
         target=look.target,
         start=act.start,
@@ -198,6 +218,8 @@ def _grow(look: Look) -> Act | None:
         return Act(f"{_workers(missing)} missing; their places are still held ({held})")
     start = min(missing, room, 1 if look.past.failures else room)  # after a failure, one is the test
     why = f"{_jobs(look.queued)} waiting" if look.queued else f"the minimum is {look.pool.min}"
+    if look.helping:
+        why = f"{_jobs(look.queued)} waiting, and passes that {_workers(look.helping)} would shorten"
     return Act(f"{why}, {_workers(len(look.ready))}: start {start}", start=start)
 
 

@@ -15,13 +15,24 @@ from dataclasses import dataclass, field, replace
 
 from redis.exceptions import RedisError
 
-from services.autoscaler.decide import Look, Past, Rules, SeenWorker, WorkerState, decide, shares
+from services.autoscaler.decide import (
+    Look,
+    Past,
+    Rules,
+    SeenWorker,
+    SharedPass,
+    WorkerState,
+    decide,
+    helpers_wanted,
+    shares,
+)
 from services.autoscaler.providers import Provider, ProviderError
 from services.autoscaler.watch import Sight, Watch
 from services.contract.fleet import AutoscalerReport, Decision, Pool, Worker
 from services.settings import Settings
 from services.store import keys
 from services.store.connection import is_away
+from services.store.shards import MOST_HELPERS
 from services.store.store import Store
 from services.store.workers import Drain
 
@@ -79,7 +90,8 @@ class Autoscaler:
         done: list[Decision] = []
         try:
             workers = await self._look(time.time())
-            decisions = self._decide(await self._store.jobs.waiting(), workers, time.time())
+            passes = await self._passes()
+            decisions = self._decide(await self._store.jobs.waiting(), passes, workers, time.time())
             self._note_problem(ALL, None)
             for decision in decisions:
                 if not decision.queued:
@@ -124,17 +136,34 @@ class Autoscaler:
         progress = record.latest.progress if record else None
         return replace(worker, percent=progress.percent) if progress else worker
 
+    async def _passes(self) -> list[SharedPass]:
+        """That may be helped with, as far as it is known how long they take."""
+        found = []
+        for id in await self._store.shards.shared():
+            record = await self._store.jobs.get(id)
+            progress = record.latest.progress if record else None
+            if record is not None and progress is not None and progress.phase == "features" and progress.eta_seconds:
+                together = 1 + await self._store.shards.helpers(id)
+                helpers = (record.spec.limits.max_workers or MOST_HELPERS) - 1
+                found.append(SharedPass(record.kind, progress.eta_seconds * together, helpers))
+        return found
+
     # --- decide --------------------------------------------------------------------------------------------------
 
-    def _decide(self, waiting: Mapping[str, int], workers: Sequence[SeenWorker], now: float) -> list[Decision]:
+    def _decide(
+        self, waiting: Mapping[str, int], passes: Sequence[SharedPass], workers: Sequence[SeenWorker], now: float
+    ) -> list[Decision]:
         closed = [pool.kind for pool in self._pools if self._memory.of(pool.kind).failures]
         share = shares(waiting, workers, self._pools, closed)
-        return [self._decide_for(pool, share[pool.kind], workers, now) for pool in self._pools]
+        return [self._decide_for(pool, share[pool.kind], passes, workers, now) for pool in self._pools]
 
-    def _decide_for(self, pool: Pool, queued: int, workers: Sequence[SeenWorker], now: float) -> Decision:
+    def _decide_for(
+        self, pool: Pool, queued: int, passes: Sequence[SharedPass], workers: Sequence[SeenWorker], now: float
+    ) -> Decision:
         past = self._memory.of(pool.kind)
         those = [worker for worker in workers if worker.kind == pool.kind]
-        look = Look(queued, those, pool, past, self._rules, now)
+        helping = helpers_wanted(passes, pool.kind, self._memory.watch.boots.get(pool.kind))
+        look = Look(queued, those, pool, past, self._rules, now, helping)
         self._memory.past[pool.kind] = past.after(look.needed, self._rules, now)
         return decide(look)
 

@@ -21,6 +21,7 @@ class WorkerMemory:
     heard: float | None = None  # when it last reported
     asked: float | None = None  # when it was asked to end
     failed: bool = False  # it did not come to work, which was counted
+    started: bool = False  # by us, at `since`
 
     @property
     def quiet_since(self) -> float:
@@ -41,6 +42,7 @@ class Watch:
         """Seconds: of silence, until a worker fails; within which one that was asked to drain says that it does."""
         self._silence, self._ask_again = silence, ask_again
         self._known: dict[str, WorkerMemory] = {}
+        self.boots: dict[str, float] = {}  # by kind: seconds that the last start took until its worker reported
         self._left: set[str] = set()  # workers that are no more; their last report may not have expired yet
 
     def look(self, instances: Sequence[WorkerInstance], reports: Sequence[Worker], now: float) -> Sight:
@@ -58,7 +60,7 @@ class Watch:
         return sight
 
     def note_start(self, id: str, now: float) -> None:
-        self._known[id] = WorkerMemory(now)
+        self._known[id] = WorkerMemory(now, started=True)
 
     def note_ask(self, id: str, now: float) -> None:
         self._known[id].asked = now
@@ -89,6 +91,8 @@ class Watch:
     def _note_report(
         self, instance: WorkerInstance, memory: WorkerMemory, report: Worker, sight: Sight, now: float
     ) -> None:
+        if memory.worker is None and memory.started:
+            self.boots[instance.kind] = now - memory.since
         if memory.worker != report.id:
             sight.worked.add(instance.kind)
             memory.asked, memory.failed = None, False  # it was another one that was asked, or that failed

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from services.autoscaler.decide import Look, Past, Rules, SeenWorker, WorkerState, decide, shares
+from services.autoscaler.decide import (
+    Look,
+    Past,
+    Rules,
+    SeenWorker,
+    SharedPass,
+    WorkerState,
+    decide,
+    helpers_wanted,
+    shares,
+)
 from services.contract.fleet import Decision, Pool
 
 RULES = Rules(cooldown=60, last_cooldown=180, first_backoff=5, last_backoff=300, silence=180)
@@ -188,3 +198,35 @@ def test_jobs_for_any_device_go_to_who_is_free_then_to_the_first_pool_with_room(
     waiting: dict[str, int], seen: list[SeenWorker], share: dict[str, int]
 ) -> None:
     assert shares(waiting, seen, POOLS) == share
+
+
+# --- passes that could be shared -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "helpers", "boot", "wanted"),
+    [
+        (100.0, 999, None, 0),  # no boot was seen yet
+        (100.0, 999, 60.0, 0),  # it would be over
+        (240.0, 999, 60.0, 1),
+        (239.0, 999, 60.0, 0),
+        (3600.0, 999, 60.0, 29),
+        (3600.0, 2, 60.0, 2),
+        (3600.0, 0, 60.0, 0),  # limits.max_workers = 1
+    ],
+)
+def test_a_pass_wants_helpers_while_its_rest_takes_twice_a_boot(
+    seconds: float, helpers: int, boot: float | None, wanted: int
+) -> None:
+    passes = [SharedPass("cpu", seconds, helpers), SharedPass("cuda", 1e9, 999)]
+    assert helpers_wanted(passes, "cpu", boot) == wanted
+
+
+def test_helpers_are_started_within_the_maximum_and_kept_while_they_are_wanted() -> None:
+    pool = Pool(kind="cpu", min=0, max=4)
+    growing = decide(Look(0, workers(WorkerState.BUSY), pool, LONG_AGO, RULES, NOW, helping=29))
+    assert (growing.start, growing.needed, growing.helping) == (3, 30, 29)
+    assert "passes that 29 workers would shorten" in growing.reason
+    helping = workers(WorkerState.BUSY, WorkerState.IDLE, WorkerState.IDLE)
+    assert not decide(Look(0, helping, pool, LONG_AGO, RULES, NOW, helping=2)).acts
+    assert len(decide(Look(0, helping, pool, LONG_AGO, RULES, NOW, helping=0)).drain) == 2

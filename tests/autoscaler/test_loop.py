@@ -16,11 +16,14 @@ from services.autoscaler.providers import Provider, ProviderError
 from services.autoscaler.providers.process import Processes
 from services.contract.fleet import AutoscalerReport
 from services.contract.ids import new_id
+from services.contract.progress import Progress
 from services.process.ending import end
 from services.settings import Settings
+from services.store.events import Batch
+from services.store.record import Latest
 from services.store.store import Store
 from services.store.totals import read_totals
-from tests.conftest import raw, spec
+from tests.conftest import profile, raw, spec
 from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
 
@@ -189,3 +192,22 @@ async def test_a_turn_that_is_lost_is_not_acted_on(store: Store, settings: Setti
         assert provider.instances() == []
         await scaler._one_pass(until=time.monotonic() + 10)
         assert len(provider.instances()) == 1
+
+
+async def test_a_long_pass_starts_workers_that_help(store: Store, settings: Settings) -> None:
+    """Its owner is another's: it holds no place."""
+    config = scaled(settings, "cpu=0-2")
+    with processes(config) as provider:
+        scaler = Autoscaler(store, provider, config)
+        scaler._memory.watch.boots["cpu"] = 10.0
+        await store.jobs.create(id := new_id("ftjob"), "local", spec())
+        claim = await store.leases.claim(id, profile())
+        assert claim is not None
+        await store.shards.share(claim, 100, "local/shared/x/plan", 64)
+        progress = Progress(phase="features", images=64, total_images=6400, eta_seconds=60.0)
+        await store.events.emit(claim, Batch(1, latest=Latest(progress=progress)))
+        await scaler._one_pass(until=time.monotonic() + 10)
+        (decision,) = (await store.autoscaling.read()).now
+        assert (decision.helping, decision.start) == (2, 2)
+        await store.shards.end(claim)
+        assert await scaler._passes() == []

@@ -109,3 +109,15 @@ def test_what_had_ended_before_we_came_and_what_was_stopped_on_purpose_are_no_fa
     watch.look([instance(id="c3")], [], NOW)
     watch.note_ask("c3", NOW)
     assert watch.look([instance(Condition.DIED, "c3")], [], NOW + 1).failed.total() == 0
+
+
+def test_how_long_a_start_takes_is_known_of_those_that_were_started() -> None:
+    watch = watching()
+    watch.look([instance()], [], NOW)
+    watch.look([instance()], [report()], NOW + 99)  # it was there before
+    assert watch.boots == {}
+    watch.note_start("c2", NOW)
+    watch.look([instance(id="c2")], [], NOW + 1)
+    watch.look([instance(id="c2")], [report("w2", host="c2")], NOW + 12)
+    watch.look([instance(id="c2")], [report("w2", host="c2")], NOW + 40)
+    assert watch.boots == {"cpu": 12}
