@@ -162,6 +162,13 @@ def _print_preflight(report: DeviceReport) -> None:
     table = Table("check", "", "found", title=f"{report.device} {report.model}".strip(), title_justify="left")
     for check in report.checks:
         table.add_row(check.check, "[green]ok[/]" if check.ok else "[red]failed[/]", check.detail)
+    for precision, computed in report.precisions.items():
+        rate = f", {computed.images_per_second:g} img/s" if computed.images_per_second else ""
+        table.add_row(
+            f"features in {precision}",
+            "[green]ok[/]",
+            f"by {computed.engine}, agreement {computed.agreement:.6f}{rate}",
+        )
     console.print(table)
 
 

@@ -28,6 +28,8 @@ BARS = [
     Bar("head step, plain / ours", 6, 10),
     Bar("sweep of 16 / one job, cold", 1.15, 1.05, most=True),
     Bar("sweep of 16 / one job, known images", 3, 2, most=True),
+    Bar("one pass, two workers / two independent processes", 0.93, 0.97),
+    Bar("forward in fp32, OpenVINO / torch", 1.3, 1.4),
     Bar("streaming, told / silent", 1.05, 1.02, most=True),
     Bar("submit to first loss, known images, s", 1.0, 0.3, most=True),
     Bar("submit to running / Celery's round trip", 2.0, 1.0, most=True),

@@ -113,5 +113,6 @@ def _warm(place: Place, training: ArchivePaths, epochs: int, **more: Any) -> flo
 
 def _spec(place: Place, training: ArchivePaths, epochs: int, out: Path, cache: Path, **more: Any) -> TrainerSpec:
     asked: dict[str, Any] = {"labels": ["a", "b"], "split": 0.0, "hyperparameters": {"n_epochs": epochs}}
-    asked |= {"device": place.device, "precision": "fp32"}
+    prepared = place.prepared(more.get("precision", "fp32"))
+    asked |= prepared.model_dump(mode="json", include={"device", "precision", "engine"})
     return spec_of(training, out=str(out), cache=str(cache), **asked | more)

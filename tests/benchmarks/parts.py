@@ -30,6 +30,7 @@ from workers.trainer.table import Table
 from workers.trainer.train import Training
 from workers.vision import dataset
 from workers.vision.backbone import Backbone, load
+from workers.vision.engines import ENGINES, Extractor
 from workers.vision.images import normalised, pixels
 from workers.vision.pipeline import BATCH, extract
 
@@ -86,6 +87,20 @@ def forward(place: Place) -> Figures:
     for precision in ("fp32", *place.fast):
         ways[f"ours in {precision}"] = partial(Backbone(place.prepared(precision)).extract, images)
     return _named("forward", _in_turns(place.runs, ways, per=len(images)), unit="img/s")
+
+
+def engines(place: Place) -> Figures:
+    """A batch through the backbone on the CPU in fp32: folded and channels last by torch, and by OpenVINO."""
+    images = torch.randint(0, 256, (BATCH["cpu"], 3, 224, 224), dtype=torch.uint8)
+    images = images.contiguous(memory_format=torch.channels_last)
+    ways: Ways = {
+        engine: partial(Extractor(load(RandomWeights(0)), torch.device("cpu"), "fp32", engine), images)
+        for engine in ENGINES
+    }
+    found = _in_turns(place.runs, ways, per=len(images))
+    figures: Figures = {f"forward in fp32 by {engine}, img/s": rates for engine, rates in found.items()}
+    ratios = [ours / others for ours, others in zip(found["openvino"], found["torch"], strict=True)]
+    return figures | {"forward in fp32, OpenVINO / torch": ratios}
 
 
 def pipeline(place: Place) -> Figures:

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from services.client import stack
 from services.settings import Settings
-from tests.benchmarks import crowd, dashboard, echo, jobs, parts, predicting
+from tests.benchmarks import crowd, dashboard, echo, jobs, parts, predicting, sharing
 from tests.benchmarks.bars import BARS
 from tests.benchmarks.page import Figure, Machine, Part, keep
 from tests.benchmarks.parts import Figures, note
@@ -224,6 +224,7 @@ def _measures(options: argparse.Namespace) -> list[Callable[[Place], Figures]]:
 MEASURES: list[Callable[[Place], Figures]] = [
     parts.decoding,
     parts.forward,
+    parts.engines,
     parts.pipeline,
     parts.head_step,
     parts.heads_grow,
@@ -235,6 +236,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     predicting.predictor_cost,
     jobs.against_the_tutorial,
     jobs.sweeps,
+    sharing.sharing,
     api_cost,
     first_loss,
     from_up_to_first_loss,

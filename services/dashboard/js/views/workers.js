@@ -66,6 +66,13 @@ function workerCard(worker) {
             worker.status !== "draining" && h("button", { onclick: drain }, "Drain"),
         ),
         h("p.quiet", [report?.model, `Headway ${worker.version}`, worker.host].filter(Boolean).join(" · ")),
+        worker.helps &&
+            h(
+                "p",
+                "Helps with the images of another worker's ",
+                h("a", { href: `#/jobs/${worker.helps}` }, "job"),
+                ".",
+            ),
         job && h("p", "Works on ", h("a", { href: `#/jobs/${job.id}` }, nameOf(job)), "."),
         report &&
             h(
@@ -74,6 +81,9 @@ function workerCard(worker) {
                 h(
                     "ul",
                     report.checks.map((check) => h("li", `${check.ok ? "✓" : "✗"} ${check.check}: ${check.detail}`)),
+                    Object.entries(report.precisions).map(([precision, { engine, agreement }]) =>
+                        h("li", `${precision} by ${engine}, agreement ${agreement.toFixed(6)}`),
+                    ),
                 ),
             ),
     );
