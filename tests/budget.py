@@ -19,14 +19,14 @@ COST = "processor seconds of "
 BUDGETS = {
     "api": 130.0,
     "autoscaler": 90.0,
-    "chaos": 200.0,
+    "chaos": 270.0,
     "client": 280.0,
     "dashboard": 200.0,
     "contract": 45.0,
     "datasets": 10.0,
     "e2e": 50.0,
     "store": 60.0,
-    "workers": 450.0,
+    "workers": 500.0,
     "the rest": 50.0,
 }
 

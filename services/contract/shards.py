@@ -8,7 +8,7 @@ from services.contract.recipe import Strict
 from services.contract.spec import ArchivePaths, Prepared
 from services.contract.timing import UNSCALED, TrainerTiming
 
-SHARD = 64  # unique images at least: some seconds of a CPU, so that who dies costs little
+SHARD = 64  # unique images at least: few, so that who dies costs little
 MOST_SHARDS = 16_384  # of a pass: larger ones have larger shards
 FEWEST = 4  # shards of a pass that is worth sharing
 KEY = 32  # bytes of a plan: sha256 of an image

@@ -18,6 +18,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "a trainer is killed before its lease ends": {"cancel_grace": 5.0},
     "an attempt gives up before its lease ends": {"attempt_patience": 26.0},
     "a running attempt's folder is touched before it could be swept": {"work_folder": 10.0},
+    "a pass outlives its shards' leases": {"pass_kept": 300.0},
     "a worker is not gone for a heartbeat or two that fail": {"heartbeat": 5.0},
     "a silent worker is gone before it is stopped": {"worker_silence": 15.0},
     "a worker has time for its trainer's checkpoint": {"stop_grace": 15.0},

@@ -9,12 +9,12 @@ import socket
 import sys
 from pathlib import Path
 
-from workers.trainer.zygote import Asker, Zygote
+from workers.trainer.zygote import Asker, ForkServer
 
 NAME = "TESTS_NURSERY"  # the environment variable that leads to the socket
 
 
-class Nursery(Zygote):
+class Nursery(ForkServer):
     """It keeps notes of whose its trainers are."""
 
     def __init__(self, path: Path) -> None:

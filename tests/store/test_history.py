@@ -66,7 +66,7 @@ async def test_what_moved_is_read_as_it_was_and_redis_keeps_the_record_alone(sto
 
 async def test_a_job_that_was_put_away_goes_whole(store: Store, settings: Settings, ended: JobRecord) -> None:
     await store.history.put_away(ended)
-    folders = [lies(settings, place) for place in places.of_job(ended.tenant, ended.id)[1:]]
+    folders = [lies(settings, of(ended.tenant, ended.id)) for of in (places.checkpoints, places.history)]
     assert all(folder.exists() for folder in folders)
     await store.forget(await record(store, ended.id))
     assert not any(folder.exists() for folder in folders)

@@ -64,10 +64,7 @@ def run(
 ) -> None:
     """`spare` is used where it is the backbone that is asked for; `helpers` may compute features. Raises Stopped (after
     a checkpoint), JobFailure."""
-    report.begin(spec.timing)
-    report.say(PhaseLine(progress=report.progress(phase="starting")))
-    with report.at_length():  # weights may have to be downloaded
-        backbone = spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)
+    backbone = _ready(spec, report, spare)
     data = dataset.load(spec)
 
     with Features(spec, data, _order(spec, data), backbone, report, stop_asked, helpers) as features:
@@ -96,6 +93,13 @@ def run(
     out = Path(spec.out)
     judged = write_judged(trained, held_out.examples, held_out.table, out) if held_out.examples else None
     report.say(DoneLine(exports=export(trained, out), receipt=made, temperature=temperature, judged=judged))
+
+
+def _ready(spec: TrainerSpec, report: Report, spare: Backbone | None) -> Backbone:
+    report.begin(spec.timing)
+    report.say(PhaseLine(progress=report.progress(phase="starting")))
+    with report.at_length():  # weights may have to be downloaded
+        return spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)
 
 
 def _order(spec: TrainerSpec, data: Dataset) -> list[int]:

@@ -25,7 +25,7 @@ class Asker:
     line: socket.socket
 
 
-class Zygote:
+class ForkServer:
     """Of any number of channels."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ def import_what_all_need() -> None:
 
 
 if __name__ == "__main__":
-    zygote = Zygote()
-    zygote.add(socket.socket(fileno=int(sys.argv[1])))
+    server = ForkServer()
+    server.add(socket.socket(fileno=int(sys.argv[1])))
     import_what_all_need()
-    zygote.serve()
+    server.serve()

@@ -22,14 +22,14 @@ from services.contract.recipe import Precision
 from services.contract.weights import RandomWeights
 from workers.vision import backbone
 from workers.vision.engines import DTYPES, Extractor, candidates_on
-from workers.vision.images import SIDE, Decoding, decoding_for, normalised, read
-from workers.vision.pipeline import BATCH
+from workers.vision.images import Decoding, decoding_for, normalised, read
 
 PHOTOS = Path(__file__).parent / "photos"
 WEIGHTS = RandomWeights(0)  # it is device, engine and decoder that are judged
 MOST_APART = 1e-4  # of fp32: the largest difference, over the largest feature
 LEAST_COSINE = 0.995  # of bf16 and fp16, centred
 LEAST_SCALED = 0.98  # of pixels at a DCT scale, centred
+TRIES = 4  # batches by which an engine's pace is taken
 WORTH = 1.1  # times as fast an engine must be to be taken before one that is preferred: equal machines should agree
 
 
@@ -69,10 +69,10 @@ def photos(decoding: Decoding) -> torch.Tensor:
 
 
 @cache
-def reference() -> torch.Tensor:
-    """(8, 512): what the plain network gives in float64, on exact pixels."""
+def reference(decoding: Decoding = "exact") -> torch.Tensor:
+    """(8, 512): what the plain network gives for these pixels in float64."""
     with torch.inference_mode():
-        rows: torch.Tensor = backbone.load(WEIGHTS).double()(normalised(photos("exact")).double())
+        rows: torch.Tensor = backbone.load(WEIGHTS).double()(normalised(photos(decoding)).double())
     return rows
 
 
@@ -83,11 +83,12 @@ def centred_cosine(rows: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def agrees(rows: torch.Tensor, precision: Precision) -> bool:
-    """Of features of `photos("near")`."""
+    """Of features of the photos, decoded as they are for this precision."""
     if precision == "fp32":
         expected = reference()
         return bool((rows.double() - expected).abs().max() <= MOST_APART * expected.abs().max())
-    return centred_cosine(rows, reference()) >= LEAST_COSINE
+    scaled = reference("scaled")
+    return centred_cosine(rows, scaled) >= LEAST_COSINE and centred_cosine(scaled, reference()) >= LEAST_SCALED
 
 
 def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
@@ -95,12 +96,12 @@ def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
     for engine in candidates_on(device):
         with suppress(Exception):  # whatever it is, the device has no such arithmetic, or the engine none of it
             extract = Extractor(network(), device, precision, engine)
-            rows = extract(photos("near"))
-            own = rows if decoding_for(precision) == "near" else extract(photos("scaled"))
-            if agrees(rows, precision) and centred_cosine(own, rows) >= LEAST_SCALED:
-                cosine = round(centred_cosine(rows, reference()), 6)
-                agreeing[engine] = Candidate(extract, cosine, _hash(precision, own))
-    rates = {engine: _rate(each.extract, device) for engine, each in agreeing.items() if len(agreeing) > 1}
+            rows = extract(photos(decoding_for(precision)))
+            if agrees(rows, precision):
+                expected = reference("exact" if precision == "fp32" else "scaled")
+                cosine = round(centred_cosine(rows, expected), 6)
+                agreeing[engine] = Candidate(extract, cosine, _hash(precision, rows))
+    rates = {engine: _rate(each.extract) for engine, each in agreeing.items() if len(agreeing) > 1}
     chosen = _chosen(list(agreeing), rates)
     if chosen is None:
         return None
@@ -122,13 +123,10 @@ def _chosen(agreeing: list[EngineName], rates: dict[EngineName, float]) -> Engin
     return best
 
 
-def _rate(extract: Extractor, device: torch.device) -> float:
-    """img/s: the better of two batches, once the kernels are chosen."""
-    batch = torch.zeros(BATCH[device.type], 3, SIDE, SIDE, dtype=torch.uint8)
-    batch = batch.contiguous(memory_format=torch.channels_last)
-    extract(batch)
-    best = 0.0
-    for _ in range(2):
+def _rate(extract: Extractor) -> float:
+    """img/s: the best of a few batches, once the kernels are chosen."""
+    batch, best = photos("near"), 0.0
+    for _ in range(TRIES):
         began = time.perf_counter()
         extract(batch)
         best = max(best, len(batch) / (time.perf_counter() - began))

@@ -118,7 +118,7 @@ def test_one_that_is_preferred_gives_way_only_to_what_is_clearly_faster(
 ) -> None:
     monkeypatch.setattr(agreement, "DTYPES", {"fp32": torch.float32})
     rates = iter([100.0, 100.0 * pace])
-    monkeypatch.setattr(agreement, "_rate", lambda extract, device: next(rates))
+    monkeypatch.setattr(agreement, "_rate", lambda extract: next(rates))
     assert arithmetic(CPU)["fp32"].engine == chosen
 
 

@@ -53,7 +53,7 @@ def report() -> DeviceReport:
     """What the CPU computes in fp32."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agreement, "DTYPES", {"fp32": torch.float32})
-        patch.setattr(agreement, "_rate", lambda extract, device: 1.0)
+        patch.setattr(agreement, "_rate", lambda extract: 1.0)
         computed = agreement.arithmetic(torch.device("cpu"))
     return DeviceReport(device="cpu", model="cpu", ok=True, checks=[], precisions=computed, auto="fp32")
 
