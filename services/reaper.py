@@ -89,7 +89,8 @@ class Reaper:
         if record is not None and status is Status.QUEUED:
             await self._store.hints.publish(record.kind)
         elif record is not None and status in ENDED:
-            await asyncio.to_thread(self._store.blobs.delete_folder, places.models(record.tenant, id))
+            for left in (places.models(record.tenant, id), places.passes(record.tenant, id)):
+                await asyncio.to_thread(self._store.blobs.delete_folder, left)
 
     async def _publish_lost_hints(self) -> None:
         """What is missing on two passes running was lost, not under way."""

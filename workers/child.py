@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from services.contract.lines import LINE, Line
 from services.contract.spec import TrainerSpec
 from services.contract.timing import Timing
-from workers.zygote import Process, discard
+from services.settings import Settings
+from workers.zygote import Process, Start, discard
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +118,32 @@ class Child:
                 self._process.kill()
 
 
+async def started(start: Start, *arguments: str) -> Child:
+    """In a thread, as a zygote may take a while to answer. None is left behind where this is cancelled."""
+    starting = asyncio.ensure_future(asyncio.to_thread(start, *arguments))
+    try:
+        return Child(await asyncio.shield(starting))
+    except asyncio.CancelledError:
+        starting.add_done_callback(_discard_what_came)
+        raise
+
+
+def _discard_what_came(starting: "asyncio.Future[Process]") -> None:
+    if starting.exception() is None:
+        discard(starting.result())
+
+
 async def _within(seconds: float, line: Awaitable[bytes]) -> bytes:
     try:
         async with asyncio.timeout(seconds):
             return await line
     except TimeoutError:
         raise TrainerSilent(f"The trainer said nothing for {seconds:g} s and was ended.") from None
+
+
+def memory_of_trainers(config: Settings) -> int:
+    """Bytes that one may take."""
+    return config.trainer_memory or memory_of_machine() * 9 // 10
 
 
 def memory_of_machine() -> int:

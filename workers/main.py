@@ -50,7 +50,7 @@ def main() -> int:
     if refusal := asyncio.run(refusal_to_start(config)):
         print(refusal, file=sys.stderr)
         return 1
-    with contextlib.closing(Starter.here(config.device, config.spare_memory)) as start:
+    with contextlib.closing(Starter.here(config)) as start:
         preflight = check_devices(config.device, config.data_dir / "preflight", start)
         if not preflight[-1].ok:
             print(_refusal(preflight), file=sys.stderr)

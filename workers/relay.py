@@ -26,7 +26,7 @@ from services.contract.lines import (
     WarningLine,
 )
 from services.contract.progress import Progress, Trial
-from services.contract.shards import PlanLine, SegmentLine, TakenLine
+from services.contract.shards import PlanLine, ReadyLine, SegmentLine, TakenLine
 from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store.connection import is_away
@@ -121,7 +121,7 @@ class Relay:
             case EvaluationLine():
                 self.outcome.evaluation = line.evaluation
                 await self.emit(latest=Latest(evaluation=line.evaluation.in_short(), trials=self._trials(line.trials)))
-            case AliveLine() | SegmentLine():
+            case AliveLine() | ReadyLine() | SegmentLine():
                 pass
             case DoneLine():
                 self.outcome.done = line

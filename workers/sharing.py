@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 from services.contract.events import NewEvent
 from services.contract.shards import PlanLine, SharedNews
 from services.contract.timing import Timing
-from services.process.ending import end
 from services.store import places
 from services.store.leases import Claim, Fenced
 from services.store.shards import Brought, News
@@ -42,6 +41,7 @@ class Sharing:
         self._timing, self._say = timing, say
         self._place = places.shared(claim.tenant, claim.job, claim.fence)
         self._watch: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
         self._told = News([], [], 0)
         self._brought = 0
 
@@ -57,22 +57,23 @@ class Sharing:
         plan = places.plan(self._place)
         with suppress(RedisError, OSError):
             await asyncio.to_thread(self._store.blobs.put_file, plan, self._folder / line.path)
+            self._watch = asyncio.create_task(self._watch_helpers())
             await self._store.shards.share(self._claim, line.shards, plan, line.size)
             await self._call_for_help(line.shards)
-            self._watch = asyncio.create_task(self._watch_helpers())
 
     async def take(self, shard: int) -> None:
         """The owner computes it. Raises Fenced."""
         if self._watch is not None:
             with suppress(RedisError):
-                await self._store.shards.take(self._claim, [shard])
+                await self._store.shards.take(self._claim, shard)
 
     async def end(self) -> None:
         """All features are there, or the attempt is over."""
         watch, self._watch = self._watch, None
         if watch is None:
             return
-        await end(watch)
+        self._over.set()
+        await watch  # not cancelled: an event that it is telling has its number
         with suppress(RedisError, Fenced):
             await self._store.shards.end(self._claim)
         await asyncio.to_thread(self._store.blobs.delete_folder, self._place)
@@ -85,8 +86,10 @@ class Sharing:
             await self._store.hints.publish(kind)
 
     async def _watch_helpers(self) -> None:
-        while True:
-            await asyncio.sleep(self._timing.share_every)
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.share_every):
+                    await self._over.wait()
             try:
                 await self._look()
             except (RedisError, OSError, Fenced) as error:  # the next look may find more; the attempt sees for itself

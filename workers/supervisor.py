@@ -24,7 +24,7 @@ from services.settings import Settings
 from services.store.connection import is_away
 from services.store.leases import Claim, Fenced
 from services.store.store import Store
-from workers.child import Child, memory_of_machine
+from workers.child import Child, memory_of_trainers, started
 from workers.duty import Duty
 from workers.handover import trainer_spec, work_folder
 from workers.outcome import Outcome, os_failure
@@ -48,7 +48,7 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
         return
     try:
         spec = await trainer_spec(store, claim, settings, folder)
-        child = Child(start())
+        child = await started(start)
     except (JobFailure, OSError) as error:
         await store.leases.fail(claim, error if isinstance(error, JobFailure) else os_failure(error))
     else:
@@ -63,7 +63,7 @@ class Supervisor:
     def __init__(self, store: Store, claim: Claim, config: Settings, folder: Path, duty: Duty, child: Child) -> None:
         self._store, self._claim, self._timing, self._folder = store, claim, config.timing, folder
         self._duty, self._child = duty, child
-        self._memory = config.trainer_memory or memory_of_machine() * 9 // 10
+        self._memory = memory_of_trainers(config)
         self._outcome = Outcome()
         self._relay = Relay(store, claim, self._outcome, folder, config.timing, self._heed)
 

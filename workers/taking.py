@@ -85,8 +85,8 @@ class Taking:
                 )
                 hinted.cancel()
                 if helping.done():
-                    return None
-                if claim := await self._claimed():
+                    break
+                if self._worker.duty.takes_jobs and (claim := await self._claimed()):
                     return claim
             return None
         finally:

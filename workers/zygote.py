@@ -16,13 +16,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NoReturn, Protocol
+from typing import IO, Protocol
 
+from services.contract.timing import Timing
 from services.environment import bare_environment
+from services.settings import Settings
 
 log = logging.getLogger("headway.worker")
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, Windows' for its Linux
+CLOSES_WITHIN = 0.1  # of its patience
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}  # see head.HeadStack
 
 
@@ -53,28 +56,35 @@ def discard(process: Process) -> None:
             pipe.close()
 
 
+class ZygoteGone(Exception):
+    """It does not answer."""
+
+
 class Starter:
     """Starts a module of ours as a process that decodes strangers' bytes: its stdin and stdout are pipes, and it ends
-    when this process does."""
+    when this process does. `patience`: seconds that a zygote may take to answer."""
 
-    def __init__(self, *, forks: bool = False) -> None:
-        self._forks = forks
-        self._zygote = Zygote.start() if forks else None
+    def __init__(self, *, forks: bool = False, patience: float = Timing().fork) -> None:
+        self._patience, self._turn = patience, threading.Lock()
+        self._zygote = Zygote.start(patience) if forks else None
 
     @classmethod
-    def here(cls, device: str, spare_memory: int) -> "Starter":
+    def here(cls, config: Settings) -> "Starter":
         """With a zygote, where it is of use."""
-        has_gpu = device != "cpu" and any(map(os.path.exists, GPU_DRIVERS))
-        return cls(forks=sys.platform == "linux" and not has_gpu and spare_memory > 0)
+        has_gpu = config.device != "cpu" and any(map(os.path.exists, GPU_DRIVERS))
+        forks = sys.platform == "linux" and not has_gpu and config.spare_memory > 0
+        return cls(forks=forks, patience=config.timing.fork)
 
     def __call__(self, module: str, *arguments: str) -> Process:
-        if self._zygote is not None:
-            try:
-                return self._zygote.fork(module, *arguments)
-            except OSError as error:
-                log.warning("the zygote is gone (%s): this process is started anew, and so is a zygote", error)
-                self.close()
-                self._zygote = Zygote.start()
+        """Blocks until the zygote has answered."""
+        with self._turn:
+            if self._zygote is not None:
+                try:
+                    return self._zygote.fork(module, *arguments)
+                except ZygoteGone:
+                    log.warning("the zygote is gone: this process is started anew, and so is a zygote")
+                    self._zygote.close()
+                    self._zygote = Zygote.start(self._patience)
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
@@ -90,14 +100,15 @@ class Starter:
 
 
 class Zygote:
-    """Our end of its channel."""
+    """Our end of its channel: one request at a time."""
 
-    def __init__(self, channel: socket.socket, process: "subprocess.Popen[bytes] | None" = None) -> None:
-        self._channel, self._process = channel, process
-        self._turn = threading.Lock()
+    def __init__(
+        self, channel: socket.socket, process: "subprocess.Popen[bytes] | None" = None, patience: float = Timing().fork
+    ) -> None:
+        self._channel, self._process, self._patience = channel, process, patience
 
     @classmethod
-    def start(cls) -> "Zygote":
+    def start(cls, patience: float) -> "Zygote":
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -107,7 +118,7 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        return cls(ours, process)
+        return cls(ours, process, patience)
 
     @classmethod
     def at(cls, path: Path) -> "Zygote":
@@ -117,34 +128,42 @@ class Zygote:
         return cls(channel)
 
     def fork(self, module: str, *arguments: str) -> "Forked":
-        """Waits until it has imported what it needs. Raises OSError where it is gone."""
-        with self._turn:
-            return Forked(self._channel, [module, *arguments])
+        """Waits until it has imported what it needs. Raises ZygoteGone."""
+        return Forked(self._channel, [module, *arguments], self._patience)
 
     def close(self) -> None:
         """It ends, and what it forked with it."""
         self._channel.close()
         if self._process is not None:
-            self._process.wait()
+            try:
+                self._process.wait(CLOSES_WITHIN * self._patience)
+            except subprocess.TimeoutExpired:  # it was stopped, or hangs; what it forked ends with its line
+                self._process.kill()
+                self._process.wait()
 
 
 class Forked:
     """A process that the zygote forked, which tells how it ended, as `subprocess` has it."""
 
-    def __init__(self, channel: socket.socket, arguments: list[str]) -> None:
+    def __init__(self, channel: socket.socket, arguments: list[str], patience: float) -> None:
         stdin, self.stdin = _pipe()
         self.stdout, stdout = _pipe()
         self._line, line = socket.socketpair()
+        self._line.settimeout(patience)
         self._said = self._line.makefile("r")
         try:
             with stdin, stdout, line:
                 fds = [stdin.fileno(), stdout.fileno(), line.fileno()]
                 socket.send_fds(channel, [json.dumps(arguments).encode()], fds)
-            self.pid = int(self._said.readline() or _gone())
+            answer = self._said.readline()
         except OSError:
+            answer = ""
+        if not answer:
             for ours in (self.stdin, self.stdout, self._said, self._line):
                 ours.close()
-            raise
+            raise ZygoteGone
+        self._line.settimeout(None)
+        self.pid = int(answer)
         self.returncode: int | None = None
         self._ended = threading.Event()
         threading.Thread(target=self._listen, daemon=True, name="forked").start()
@@ -166,7 +185,8 @@ class Forked:
 
     def _send(self, signum: signal.Signals) -> None:
         if self.returncode is None:
-            os.kill(self.pid, signum)
+            with suppress(ProcessLookupError):  # its end is being told
+                os.kill(self.pid, signum)
 
     def _listen(self) -> None:
         with self._line, self._said:
@@ -176,10 +196,6 @@ class Forked:
                 os.kill(self.pid, signal.SIGKILL)
         self.returncode = int(said or -signal.SIGKILL)
         self._ended.set()
-
-
-def _gone() -> NoReturn:
-    raise ConnectionResetError("it does not answer")
 
 
 def _pipe() -> tuple[IO[bytes], IO[bytes]]:

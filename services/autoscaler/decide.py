@@ -39,6 +39,7 @@ class SeenWorker:
     ours: bool = True
     since: float = 0.0  # when it was first seen, or began to fail, s
     percent: float = 0.0  # of its job
+    helps: bool = False  # with another's pass
 
 
 @dataclass(frozen=True)

@@ -139,11 +139,10 @@ class Autoscaler:
     async def _passes(self) -> list[SharedPass]:
         """That may be helped with, as far as it is known how long they take."""
         found = []
-        for id in await self._store.shards.shared():
-            record = await self._store.jobs.get(id)
-            progress = record.latest.progress if record else None
-            if record is not None and progress is not None and progress.phase == "features" and progress.eta_seconds:
-                together = 1 + await self._store.shards.helpers(id)
+        for record in await self._store.shards.passes():
+            progress = record.latest.progress
+            if progress is not None and progress.phase == "features" and progress.eta_seconds:
+                together = 1 + await self._store.shards.helpers(record.id)
                 helpers = (record.spec.limits.max_workers or MOST_HELPERS) - 1
                 found.append(SharedPass(record.kind, progress.eta_seconds * together, helpers))
         return found
@@ -163,6 +162,8 @@ class Autoscaler:
         past = self._memory.of(pool.kind)
         those = [worker for worker in workers if worker.kind == pool.kind]
         helping = helpers_wanted(passes, pool.kind, self._memory.watch.boots.get(pool.kind))
+        if any(worker.state is WorkerState.IDLE and not worker.helps for worker in those):
+            helping = min(helping, sum(worker.helps for worker in those))  # others like that one would not help either
         look = Look(queued, those, pool, past, self._rules, now, helping)
         self._memory.past[pool.kind] = past.after(look.needed, self._rules, now)
         return decide(look)

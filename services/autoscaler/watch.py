@@ -82,7 +82,7 @@ class Watch:
             report = max(own, key=lambda report: report.started_at)  # one that was killed may have left another
             self._note_report(instance, memory, report, sight, now)
             state = WorkerState.DRAINING if memory.asked else WorkerState(report.status)
-            return SeenWorker(instance.id, instance.kind, state, since=memory.since)
+            return SeenWorker(instance.id, instance.kind, state, since=memory.since, helps=report.helps is not None)
         if instance.condition is Condition.FAILING and memory.heard is None and not memory.failed:
             memory.failed = True
             sight.failed[instance.kind] += 1
@@ -113,7 +113,8 @@ class Watch:
         """Workers that report themselves and are not the provider's."""
         for report in reports:
             if report.id not in self._left and not any(_is_of(report, instance) for instance in instances):
-                yield SeenWorker(report.id, report.kind, WorkerState(report.status), ours=False)
+                state, helps = WorkerState(report.status), report.helps is not None
+                yield SeenWorker(report.id, report.kind, state, ours=False, helps=helps)
 
 
 def _is_of(report: Worker, instance: WorkerInstance) -> bool:

@@ -9,7 +9,7 @@ from services.contract.evaluation import Evaluation
 from services.contract.model import Receipt
 from services.contract.progress import CheckpointMetrics, FeatureUsage, Progress, Trial, leader_of
 from services.contract.recipe import Export
-from services.contract.shards import PlanLine, SegmentLine, TakenLine
+from services.contract.shards import PlanLine, ReadyLine, SegmentLine, TakenLine
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the trainer's exit status where it stopped on request, after a checkpoint
 
@@ -144,6 +144,7 @@ Line = Annotated[
     | FailedLine
     | PlanLine
     | TakenLine
+    | ReadyLine
     | SegmentLine,
     Field(discriminator="type"),
 ]

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, FiniteFloat
 
 from services.contract.recipe import Strict
 from services.contract.spec import ArchivePaths, Prepared
@@ -14,9 +14,10 @@ FEWEST = 4  # shards of a pass that is worth sharing
 KEY = 32  # bytes of a plan: sha256 of an image
 
 
-def shard_size(images: int) -> int:
-    """Images in each shard of a pass, but for the last."""
-    return max(SHARD, -(-images // MOST_SHARDS))
+def shard_size(images: int, batch: int) -> int:
+    """Images in each shard of a pass, but for the last: whole batches of its device."""
+    least = max(SHARD, -(-images // MOST_SHARDS))
+    return batch * -(-least // batch)
 
 
 class PlanLine(BaseModel):
@@ -24,15 +25,21 @@ class PlanLine(BaseModel):
 
     type: Literal["plan"] = "plan"
     path: str
-    shards: int
-    size: int
+    shards: int = Field(ge=1, le=MOST_SHARDS + 1)
+    size: int = Field(ge=1)
 
 
 class TakenLine(BaseModel):
     """The owner's trainer: it begins with this shard."""
 
     type: Literal["taken"] = "taken"
-    shard: int
+    shard: int = Field(ge=0, le=MOST_SHARDS)
+
+
+class ReadyLine(BaseModel):
+    """A helper's trainer: it has what it needs, and waits for shards."""
+
+    type: Literal["ready"] = "ready"
 
 
 class SegmentLine(BaseModel):
@@ -41,7 +48,7 @@ class SegmentLine(BaseModel):
     type: Literal["segment"] = "segment"
     shard: int
     path: str
-    seconds: float
+    seconds: FiniteFloat = Field(ge=0)
 
 
 class SharedNews(Strict):

@@ -113,8 +113,8 @@ class LocalBlobs:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def sweep_drafts(self, *, older_than: float) -> None:
-        for folder in (places.INCOMING, places.SHARED):
-            remove_old(self.root.glob(f"*/{folder}/*"), seconds=older_than)
+        for drafts in (f"*/{places.INCOMING}/*", f"*/{places.SHARED}/*/*"):
+            remove_old(self.root.glob(drafts), seconds=older_than)
 
     def _path(self, place: str) -> Path:
         return self.root / place

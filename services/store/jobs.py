@@ -183,6 +183,7 @@ class Jobs:
             keys.checkpoints_stored(tenant),
             keys.PUT_AWAY,
             keys.models_of(tenant),
+            keys.SHARED,
         ]
         names = [
             *keys.of_job(id, tenant),

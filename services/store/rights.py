@@ -31,6 +31,7 @@ COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
     ("INCR", K),
     ("INCRBY", K, "0"),
     ("LLEN", K),
+    ("LPOS", K, "v"),
     ("LPUSH", K, "v"),
     ("LRANGE", K, "0", "0"),
     ("LTRIM", K, "0", "0"),

@@ -10,8 +10,10 @@ from enum import Enum
 from pydantic import BaseModel
 
 from services.contract.timing import Timing
+from services.contract.transitions import OWNED
 from services.store import keys
 from services.store.commands import Redis, Value
+from services.store.jobs import Jobs
 from services.store.leases import Claim, write
 from services.store.record import JobRecord, SharedPlan
 from services.store.scripts import Answer, Scripts
@@ -47,8 +49,8 @@ class News:
 
 
 class Shards:
-    def __init__(self, redis: Redis, scripts: Scripts, timing: Timing) -> None:
-        self._redis, self._scripts, self._timing = redis, scripts, timing
+    def __init__(self, redis: Redis, scripts: Scripts, jobs: Jobs, timing: Timing) -> None:
+        self._redis, self._scripts, self._jobs, self._timing = redis, scripts, jobs, timing
 
     # --- the owner's -------------------------------------------------------------------------------------------------
 
@@ -57,10 +59,9 @@ class Shards:
         about = SharedPlan(place=plan, size=size).model_dump_json()
         await write(self._scripts, "share", claim, [count, about, self._kept], more_keys=_keys(claim.job))
 
-    async def take(self, claim: Claim, shards: Sequence[int]) -> None:
-        """The owner computes them. Raises Fenced."""
-        args: list[Value] = [self._kept, *map(_member, shards)]
-        await write(self._scripts, "take_shards", claim, args, more_keys=_keys(claim.job))
+    async def take(self, claim: Claim, shard: int) -> None:
+        """The owner computes it. Raises Fenced."""
+        await write(self._scripts, "take_shards", claim, [self._kept, _member(shard)], more_keys=_keys(claim.job))
 
     async def end(self, claim: Claim) -> None:
         """Nobody needs to help any more. Raises Fenced."""
@@ -70,8 +71,7 @@ class Shards:
         """`since`: how many were brought before."""
 
         async def read() -> News:
-            seconds, micros = await self._redis.time()
-            now = round(seconds * 1000 + micros / 1000)
+            now = await self._now()
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.zrangebyscore(keys.shards(claim.job), f"({now}", f"({OWNERS}")
                 pipe.lrange(keys.brought(claim.job), since, -1)
@@ -84,33 +84,67 @@ class Shards:
 
     # --- a helper's --------------------------------------------------------------------------------------------------
 
-    async def shared(self) -> list[str]:
-        """Jobs whose passes may be helped with, the oldest first."""
-        return [id.decode() for id in await self._redis.zrange(keys.SHARED, 0, -1)]
+    async def passes(self) -> list[JobRecord]:
+        """Jobs whose passes may be helped with, the oldest first. What a lost owner left open is closed."""
+        found = []
+        for id in map(bytes.decode, await self._redis.zrange(keys.SHARED, 0, -1)):
+            record = await self._jobs.get(id)
+            if record is not None and record.status in OWNED and record.plan is not None:
+                found.append(record)
+            else:
+                await self._redis.zrem(keys.SHARED, id)
+        return found
+
+    async def wants_help(self, record: JobRecord) -> bool:
+        """Whether a shard is free, and more help wanted. It may be gone by when it is asked for."""
+        now = await self._now()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcount(keys.shards(record.id), 0, now)
+            pipe.zcount(keys.helpers(record.id), now, "+inf")
+            free, helpers = await pipe.execute()
+        return bool(free) and int(helpers) < _most(record)
+
+    async def renew(self, record: JobRecord, helper: str, shards: Sequence[int]) -> None:
+        """A helper is still at work on them. What the owner took meanwhile stays its own."""
+        till = await self._now() + round(self._timing.shard_lease * 1000)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zadd(keys.shards(record.id), dict.fromkeys(map(_member, shards), till), xx=True, gt=True)
+            pipe.zadd(keys.helpers(record.id), {helper: till}, xx=True, gt=True)
+            await pipe.execute()
 
     async def helpers(self, id: str) -> int:
         return int(await self._redis.zcard(keys.helpers(id)))
 
     async def lease(self, record: JobRecord, helper: str) -> int | None:
         """The earliest shard that is free; None where none is, or no more help is wanted."""
-        most = record.spec.limits.max_workers
         lease = round(self._timing.shard_lease * 1000)
-        args: list[Value] = [record.id, record.fence, helper, lease, most - 1 if most else MOST_HELPERS, self._kept]
+        args: list[Value] = [record.fence, helper, lease, _most(record), self._kept]
         answer, rest = await self._scripts("lease_shard", self._of(record), args, patience=0)
         return int(rest[0]) if answer is Answer.OK else None
 
     async def bring(self, record: JobRecord, brought: Brought, seconds: float) -> Wanted:
         """Where its segment is not wanted, nothing is to be left of it."""
-        args: list[Value] = [record.id, record.fence, _member(brought.shard), brought.model_dump_json()]
+        args: list[Value] = [record.fence, _member(brought.shard), brought.model_dump_json()]
         answer, _ = await self._scripts("bring_shard", self._of(record), [*args, f"{seconds:.3f}", self._kept])
         return {Answer.OK: Wanted.YES, Answer.REFUSED: Wanted.NO}.get(answer, Wanted.GONE)
 
     def _of(self, record: JobRecord) -> list[str]:
         return [*keys.of_job(record.id, record.tenant), *_keys(record.id)]
 
+    async def _now(self) -> int:
+        """Redis' clock, ms."""
+        seconds, micros = await self._redis.time()
+        return round(seconds * 1000 + micros / 1000)
+
     @property
     def _kept(self) -> int:
         return round(self._timing.pass_kept * 1000)
+
+
+def _most(record: JobRecord) -> int:
+    """Helpers that a job wants."""
+    most = record.spec.limits.max_workers
+    return most - 1 if most else MOST_HELPERS
 
 
 def _keys(job: str) -> list[str]:

@@ -136,6 +136,6 @@ async def open_store(
             stream_tokens=StreamTokens(redis, timing),
             pending_uploads=PendingUploads(redis, scripts, timing),
             rates=Rates(scripts, timing),
-            shards=Shards(redis, scripts, timing),
+            shards=Shards(redis, scripts, jobs, timing),
             retention_days=settings.retention_days,
         )

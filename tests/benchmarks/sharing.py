@@ -22,6 +22,7 @@ from tests.drawing import zipped
 from tests.jobs import JOBS, ended
 from tests.trainers import indexed
 from tests.waiting import wait_until
+from workers.vision.pipeline import BATCH
 
 COUNT = 1536  # photos of a pass
 SETTLED = 12.0  # until processes that were started have torch and weights, and do nothing more
@@ -47,7 +48,7 @@ def _independent(place: Place, files: dict[str, bytes]) -> float:
         archive = indexed(zipped(files), folder)
         plan = folder / "plan"
         plan.write_bytes(b"".join(bytes.fromhex(image.sha256) for image in read_index(Path(archive.index))))
-        size = shard_size(COUNT)
+        size = shard_size(COUNT, BATCH["cpu"])
         helpers = []
         for core in (0, 1):
             (out := folder / str(core)).mkdir()

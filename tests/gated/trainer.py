@@ -30,11 +30,11 @@ def gated(self: Training, bucket: Bucket, batch: Integers) -> None:
 batches = Pass.batches
 
 
-def gated_batches(self: Pass, count: int) -> Iterator[Sequence[Key]]:
+def gated_batches(self: Pass) -> Iterator[Sequence[Key]]:
     """The owner waits before its first shard; who helps does not."""
     while GATE.of_passes.is_closed:
         time.sleep(0.005)
-    yield from batches(self, count)
+    yield from batches(self)
 
 
 Pass.batches = gated_batches  # type: ignore[method-assign]

@@ -5,7 +5,6 @@ What preflight finds has tests of its own; here it would cost each start some te
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 from services.process import tether
@@ -15,8 +14,9 @@ from workers import main, zygote
 
 main.check_devices = lambda device, kept, start: [passed()]
 if NAME in os.environ:
-    zygote.Zygote.start = partial(zygote.Zygote.at, Path(os.environ[NAME]))  # type: ignore[method-assign]
-    zygote.Starter.here = classmethod(lambda cls, *of: cls(forks=True))  # type: ignore[assignment]
+    nursery = Path(os.environ[NAME])
+    zygote.Zygote.start = lambda patience: zygote.Zygote.at(nursery)  # type: ignore[method-assign]
+    zygote.Starter.here = lambda config: zygote.Starter(forks=True)  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     tether.hold_if_asked()

@@ -41,7 +41,8 @@ async def test_the_earliest_free_shard_is_leased_and_what_the_owner_takes_is_lef
     claim, record = await shared(store)
     assert record.plan is not None
     assert (record.plan.place, record.plan.size) == ("local/shared/x/plan", 64)
-    await store.shards.take(claim, [0, 2])
+    await store.shards.take(claim, 0)
+    await store.shards.take(claim, 2)
     assert [await store.shards.lease(record, "h") for _ in range(4)] == [1, 3, 4, None]
     news = await store.shards.news(claim, since=0)
     assert (news.leased, news.brought, news.helpers) == ([1, 3, 4], [], 1)
@@ -59,7 +60,9 @@ async def test_what_is_brought_is_told_once_and_counted(store: Store) -> None:
     claim, record = await shared(store)
     assert await store.shards.lease(record, "h") == 0
     assert await store.shards.bring(record, segment(0), 1.5) is Wanted.YES
-    assert await store.shards.bring(record, segment(0), 1.5) is Wanted.NO
+    assert await store.shards.bring(record, segment(0), 1.5) is Wanted.YES  # whose answer was lost
+    another = segment(0).model_copy(update={"place": "local/shared/x/another"})
+    assert await store.shards.bring(record, another, 1.5) is Wanted.NO
     assert (await store.shards.news(claim, since=0)).brought == [segment(0)]
     assert (await store.shards.news(claim, since=1)).brought == []
     assert (await found(store, claim.job)).helped_seconds == 3.0  # both were worked
@@ -90,7 +93,7 @@ async def test_once_the_pass_is_over_nothing_is_written(store: Store, how: str) 
         await store.forget(await found(store, claim.job))
     assert await store.shards.bring(record, segment(0), 1.0) is Wanted.GONE
     assert await store.shards.lease(record, "h") is None
-    assert await store.shards.shared() == []
+    assert await store.shards.passes() == []
     if how in ("ended", "deleted"):
         assert not await raw(store).exists(keys.shards(claim.job), keys.brought(claim.job), keys.helpers(claim.job))
 
@@ -100,7 +103,7 @@ async def test_a_lost_owner_shares_nothing_and_a_new_one_begins_anew(store: Stor
     await store.shards.lease(record, "h")
     await store.leases.release(claim, "worker_lost", "lost", counts=True)
     with pytest.raises(Fenced):
-        await store.shards.take(claim, [1])
+        await store.shards.take(claim, 1)
     again = await store.leases.claim(claim.job, profile("next"))
     assert again is not None
     await store.shards.share(again, 3, "local/shared/y/plan", 64)
@@ -112,7 +115,49 @@ async def test_a_pass_whose_owner_says_nothing_does_not_stay(store: Store) -> No
     claim, record = await shared(store, shards=2500)
     await store.shards.lease(record, "h")
     await store.shards.bring(record, segment(0), 1.0)
-    await store.shards.take(claim, [1])
+    await store.shards.take(claim, 1)
     for key in (keys.shards(claim.job), keys.brought(claim.job), keys.helpers(claim.job)):
         assert 0 < await raw(store).ttl(key) <= 3600
     assert await raw(store).zcard(keys.shards(claim.job)) == 2499
+
+
+async def test_a_renewed_lease_lasts_and_what_the_owner_took_stays_its_own(store: Store) -> None:
+    claim, record = await shared(store)
+    for _ in range(2):
+        await store.shards.lease(record, "h")
+    await raw(store).zadd(keys.shards(claim.job), {"000000": 1, "000001": 1})
+    await raw(store).zadd(keys.helpers(claim.job), {"h": 1})
+    await store.shards.take(claim, 1)
+    await store.shards.renew(record, "h", [0, 1])
+    assert (await store.shards.news(claim, since=0)).leased == [0]
+    assert (await store.shards.news(claim, since=0)).helpers == 1
+    assert await store.shards.lease(record, "another") == 2
+
+
+async def test_help_is_wanted_while_a_shard_is_free(store: Store) -> None:
+    claim, record = await shared(store, shards=2, limits=Limits(max_workers=2))
+    assert await store.shards.wants_help(record)
+    await store.shards.lease(record, "h")
+    assert not await store.shards.wants_help(record)  # one is enough
+    await store.shards.take(claim, 1)
+    await raw(store).delete(keys.helpers(record.id))
+    assert not await store.shards.wants_help(record)
+
+
+async def test_what_a_lost_owner_left_open_is_closed(store: Store) -> None:
+    claim, record = await shared(store)
+    assert [found.id for found in await store.shards.passes()] == [record.id]
+    await store.leases.release(claim, "worker_lost", "lost", counts=True)
+    await store.jobs.request(claim.job, Action.CANCEL)
+    assert await store.shards.passes() == []
+    assert not await raw(store).exists(keys.SHARED)
+
+
+async def test_who_comes_late_does_not_close_the_next_attempts_pass(store: Store) -> None:
+    claim, record = await shared(store)
+    await store.leases.release(claim, "released", "drained", counts=False)
+    again = await store.leases.claim(claim.job, profile("next"))
+    assert again is not None
+    await store.shards.share(again, 3, "local/shared/y/plan", 64)
+    assert await store.shards.lease(record, "late") is None
+    assert [found.id for found in await store.shards.passes()] == [record.id]

@@ -10,6 +10,7 @@ from contextlib import closing
 import psutil
 import pytest
 
+from services.settings import Settings
 from tests.processes import alive, started_by
 from tests.waiting import wait_until
 from workers.zygote import GPU_DRIVERS, Process, Starter, discard
@@ -109,14 +110,44 @@ def test_all_ends_with_who_asked_however_that_ends() -> None:
 
 def test_there_is_none_beside_a_gpu_or_without_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bool] = []
-    monkeypatch.setattr(Starter, "__init__", lambda self, *, forks: made.append(forks))
+    monkeypatch.setattr(Starter, "__init__", lambda self, *, forks, patience: made.append(forks))
+
+    def here(device: str = "auto", memory: int = 1) -> None:
+        Starter.here(Settings(device=device, spare_memory=memory))
+
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os.path, "exists", lambda path: False)
-    Starter.here("auto", 1)
-    Starter.here("auto", 0)
+    here()
+    here(memory=0)
     monkeypatch.setattr(os.path, "exists", lambda path: path == GPU_DRIVERS[0])
-    Starter.here("auto", 1)
-    Starter.here("cpu", 1)
+    here()
+    here(device="cpu")
     monkeypatch.setattr(sys, "platform", "darwin")
-    Starter.here("cpu", 1)
+    here(device="cpu")
     assert made == [True, False, False, True, False]
+
+
+@pytest.mark.slow
+def test_a_zygote_that_hangs_holds_nobody_up_and_ends_with_its_worker() -> None:
+    with closing(Starter(forks=True, patience=20.0)) as start:
+        first = start(*TRAINER)
+        zygote = parent(first)
+        zygote.suspend()
+        start._zygote._patience = 0.5  # type: ignore[union-attr]
+        second = start(*TRAINER)
+        assert "zygote" not in " ".join(psutil.Process(second.pid).cmdline())
+        wait_until(lambda: not alive(zygote.pid), seconds=20)
+        wait_until(lambda: not alive(first.pid), seconds=20)
+        discard(first)
+        discard(second)
+
+
+def test_a_term_to_all_leaves_the_zygote_to_its_worker(starter: Starter, forked: Process) -> None:
+    """As systemd ends a control group: a trainer has its checkpoint to write."""
+    zygote = parent(forked)
+    zygote.terminate()
+    second = starter(*TRAINER)
+    assert second.poll() is None
+    discard(second)
+    assert alive(forked.pid)
+    assert alive(zygote.pid)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from services.contract.lines import FailedLine
-from services.contract.shards import KEY, HelperSpec, SegmentLine
+from services.contract.shards import KEY, HelperSpec, ReadyLine, SegmentLine
 from services.datasets.index import Archive, read_index
 from workers.trainer.process import as_failure
 from workers.trainer.report import Report
@@ -46,7 +46,8 @@ def help_with(spec: HelperSpec, shards: Iterator[int], report: Report) -> None:
     """Compute `shards` as they are told, until there are no more."""
     with report.at_length():
         backbone = Backbone(spec.prepared, spec.timing)
-    plan, examples = Path(spec.plan).read_bytes(), _examples(spec)
+        plan, examples = Path(spec.plan).read_bytes(), _examples(spec)
+    report.say(ReadyLine())
     ordered: deque[tuple[int, bool]] = deque()  # of each batch its shard, and whether it is the last one of it
 
     def batches() -> Iterator[Sequence[Example]]:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 MOST = 65_536  # bytes of a request
+ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ForkServer:
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        for ending in ENDINGS:  # where all are told to end, its forks may have a checkpoint to write
+            signal.signal(ending, signal.SIG_IGN)
         self._selector.register(woken, selectors.EVENT_READ, lambda: os.read(woken, 4096))
 
     def add(self, channel: socket.socket) -> None:
@@ -57,8 +60,13 @@ class ForkServer:
         if not request:
             self._drop(channel)
             return
-        stdin, stdout, line = fds
-        pid = os.fork()
+        try:
+            stdin, stdout, line = fds
+            pid = os.fork()
+        except (ValueError, OSError):  # not all came, or there is no room: who asked sees its line end
+            for fd in fds:
+                os.close(fd)
+            return
         if pid == 0:
             self._become(json.loads(request), stdin, stdout)
         os.close(stdin)
@@ -83,7 +91,8 @@ class ForkServer:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for changed in (signal.SIGCHLD, *ENDINGS):
+                signal.signal(changed, signal.SIG_DFL)
             os.setsid()
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
@@ -127,7 +136,7 @@ def _tell(asker: Asker, number: int) -> None:
 def import_what_all_need() -> None:
     """Nothing of it may compute or start a thread: only the thread that forks is in the fork."""
     from workers.trainer import process  # noqa: F401
-    from workers.vision import preflight  # noqa: F401
+    from workers.vision import agreement, verdict  # noqa: F401
 
     with suppress(ImportError):
         from workers.vision import openvino_engine  # noqa: F401

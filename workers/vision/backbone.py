@@ -47,9 +47,9 @@ class Backbone:
         return Extractor(self.network, self.device, self.prepared.precision, self.prepared.engine)
 
     def at(self, precision: Precision) -> "Backbone":
-        """The same network at another precision."""
+        """The same network at another precision: by torch, as preflight chose its engine for this one."""
         other = copy.copy(self)
-        other.prepared = self.prepared.model_copy(update={"precision": precision})
+        other.prepared = self.prepared.model_copy(update={"precision": precision, "engine": "torch"})
         vars(other).pop("extract", None)
         return other
 

@@ -42,10 +42,9 @@ class Rows:
         self.seconds_saved = float(sum(self._cache.seconds[self._places[key][0]] for key in self.known))
         missing = dict.fromkeys(keys[i] for i in order if not self._cache.there[i])
         self.missing, self.computed = len(missing), 0
-        self._pass = Pass(list(missing), self._has, helpers)
-        batches = self._pass.batches(BATCH[backbone.device.type])
+        self._pass = Pass(list(missing), BATCH[backbone.device.type], self._has, helpers)
         self._batches = extract_batches(
-            ([examples[self._places[key][0]] for key in batch] for batch in batches),
+            ([examples[self._places[key][0]] for key in batch] for batch in self._pass.batches()),
             backbone,
             lambda batch: not all(self._has(example.key) for example in batch),
         )

@@ -33,8 +33,10 @@ class Helpers(Protocol):
 class Pass:
     """`keys` are unique, in the order of need; `is_there` says whether an image's features are."""
 
-    def __init__(self, keys: Sequence[Key], is_there: Callable[[Key], bool], helpers: Helpers | None) -> None:
-        self._size = shard_size(len(keys))
+    def __init__(
+        self, keys: Sequence[Key], batch: int, is_there: Callable[[Key], bool], helpers: Helpers | None
+    ) -> None:
+        self._batch, self._size = batch, shard_size(len(keys), batch)
         self._shards = [keys[at : at + self._size] for at in range(0, len(keys), self._size)]
         self._is_there, self._helpers = is_there, helpers if len(self._shards) >= FEWEST else None
         self._taken: set[int] = set()
@@ -43,14 +45,14 @@ class Pass:
         if self._helpers is not None:
             self._helpers.begin(keys, self._size)
 
-    def batches(self, count: int) -> Iterator[Sequence[Key]]:
-        """Of `count` images at most; each shard is chosen as its first batch is asked for."""
+    def batches(self) -> Iterator[Sequence[Key]]:
+        """Of `batch` images at most; each shard is chosen as its first batch is asked for."""
         while (shard := self._next()) is not None:
             self._taken.add(shard)
             if self._helpers is not None:
                 self._helpers.take(shard)
             keys = self._shards[shard]
-            yield from (keys[at : at + count] for at in range(0, len(keys), count))
+            yield from (keys[at : at + self._batch] for at in range(0, len(keys), self._batch))
 
     def brought(self) -> Iterator[Extracted]:
         """What helpers have brought since, whole segments only."""

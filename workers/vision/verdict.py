@@ -21,8 +21,11 @@ def kept_or_made(
     name: str, folder: Path, holds: Callable[[DeviceReport], bool], make: Callable[[], DeviceReport]
 ) -> DeviceReport:
     """The verdict that was kept, where it still `holds`; else the one that `make` reaches, kept if it is good."""
-    path = folder / f"{_surroundings(name)}.json"
-    with suppress(Exception):  # whatever a file or a device may raise, it is checked anew
+    try:
+        path = folder / f"{_surroundings(name)}.json"
+    except Exception:  # whatever a device raises that does not open
+        return make()
+    with suppress(Exception):  # likewise, and whatever a file may raise
         kept = DeviceReport.model_validate_json(path.read_bytes())
         if holds(kept):
             return kept

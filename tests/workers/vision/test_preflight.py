@@ -106,3 +106,11 @@ def test_a_verdict_that_cannot_be_kept_costs_the_next_start_its_time_and_nothing
 ) -> None:
     (tmp_path / "file").write_text("")
     assert start(tmp_path / "file" / "folder", report)
+
+
+def test_a_device_that_does_not_open_is_told_of_with_a_folder_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert preflight.main("cuda:7", str(tmp_path)) == 1
+    assert "cuda:7" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())

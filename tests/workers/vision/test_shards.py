@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from services.contract.lines import LINE
 from services.contract.shards import FEWEST, MOST_SHARDS, SHARD, SharedNews, shard_size
 from workers.vision.segments import Key, Segment, packed
 from workers.vision.shards import Pass
@@ -50,7 +52,7 @@ def segment(folder: Path, own: list[Key]) -> Path:
 
 
 def test_alone_every_image_comes_once_in_its_order() -> None:
-    batches = list(Pass(keys(COUNT), lambda key: False, None).batches(32))
+    batches = list(Pass(keys(COUNT), 32, lambda key: False, None).batches())
     assert [key for batch in batches for key in batch] == keys(COUNT)
     assert max(map(len, batches)) == 32
 
@@ -58,19 +60,19 @@ def test_alone_every_image_comes_once_in_its_order() -> None:
 def test_shards_that_helpers_compute_come_last_and_those_that_are_there_never() -> None:
     there: set[Key] = set()
     helpers = Known()
-    of = Pass(keys(COUNT), there.__contains__, helpers)
+    of = Pass(keys(COUNT), SHARD, there.__contains__, helpers)
     assert (helpers.begun, helpers.size) == (keys(COUNT), SHARD)
     assert heard(of, helpers, leased=[0, 1]) == []
     there |= set(keys(COUNT)[3 * SHARD : 4 * SHARD])
-    list(of.batches(SHARD))
+    list(of.batches())
     assert helpers.taken == [2, 4, 5, 6, 0, 1]
 
 
 def test_a_lease_that_ended_is_free_again() -> None:
     helpers = Known()
-    of = Pass(keys(COUNT), lambda key: False, helpers)
+    of = Pass(keys(COUNT), SHARD, lambda key: False, helpers)
     heard(of, helpers, leased=[0])
-    batches = of.batches(SHARD)
+    batches = of.batches()
     next(batches)
     heard(of, helpers, leased=[])
     next(batches)
@@ -79,7 +81,7 @@ def test_a_lease_that_ended_is_free_again() -> None:
 
 def test_what_is_brought_is_as_what_the_pipeline_gives(tmp_path: Path) -> None:
     helpers = Known()
-    of = Pass(keys(COUNT), lambda key: False, helpers)
+    of = Pass(keys(COUNT), 32, lambda key: False, helpers)
     own = keys(COUNT)[:SHARD]
     helpers.told.append(SharedNews(leased=[], brought=[str(segment(tmp_path, own))]))
     (batch,) = of.brought()
@@ -91,7 +93,7 @@ def test_what_is_brought_is_as_what_the_pipeline_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["torn", "missing"])
 def test_what_is_torn_or_missing_was_not_brought(how: str, tmp_path: Path) -> None:
     helpers = Known()
-    of = Pass(keys(COUNT), lambda key: False, helpers)
+    of = Pass(keys(COUNT), 32, lambda key: False, helpers)
     path = segment(tmp_path, keys(3))
     if how == "torn":
         path.write_bytes(path.read_bytes()[:-1])
@@ -103,10 +105,32 @@ def test_what_is_torn_or_missing_was_not_brought(how: str, tmp_path: Path) -> No
 def test_few_images_are_not_worth_sharing() -> None:
     helpers = Known()
     few = (FEWEST - 1) * SHARD
-    list(Pass(keys(few), lambda key: False, helpers).batches(32))
+    list(Pass(keys(few), 32, lambda key: False, helpers).batches())
     assert (helpers.begun, helpers.taken) == ([], [])
 
 
 def test_a_plan_is_bounded_whatever_the_images() -> None:
-    assert shard_size(1) == shard_size(MOST_SHARDS * SHARD) == SHARD
-    assert -(-10_000_000 // shard_size(10_000_000)) <= MOST_SHARDS
+    assert shard_size(1, 32) == shard_size(MOST_SHARDS * SHARD, 32) == SHARD
+    assert -(-10_000_000 // shard_size(10_000_000, 32)) <= MOST_SHARDS
+
+
+@pytest.mark.parametrize("batch", [32, 64, 256])
+def test_a_shard_is_whole_batches_of_its_device(batch: int) -> None:
+    for images in (100, 5_000, 3_000_000):
+        assert shard_size(images, batch) % batch == 0
+    batches = list(Pass(keys(COUNT), batch, lambda key: False, None).batches())
+    assert [len(each) for each in batches[:-1]] == [batch] * (len(batches) - 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "plan", "path": "plan", "shards": 10**9, "size": 64},
+        {"type": "plan", "path": "plan", "shards": 5, "size": 0},
+        {"type": "taken", "shard": -1},
+        {"type": "segment", "shard": 1, "path": "x", "seconds": "inf"},
+    ],
+)
+def test_what_no_trainer_would_say_is_not_believed(line: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        LINE.validate_python(line)

@@ -1,13 +1,12 @@
 #!lua flags=allow-oom
 -- A helper takes the earliest shard that is free, or whose lease has ended.
--- KEYS as share.lua's · ARGV 1 the job's id, 2 its fence, 3 helper, 4 lease ms, 5 helpers at most, 6 ms that they are kept
+-- KEYS as share.lua's · ARGV 1 the job's fence, 2 helper, 3 lease ms, 4 helpers at most, 5 ms that they are kept
 -- Answers ok, shard · waits (enough help) · refused (none is free) · gone (the pass is over). A reply that was lost
 -- costs a shard's lease.
-local id, fence, helper, lease, most, kept = unpack(ARGV)
+local fence, helper, lease, most, kept = unpack(ARGV)
 local record = read()
 if not record or record.fence ~= fence or record.status ~= 'running' or redis.call('EXISTS', KEYS[17]) == 0 then
-  redis.call('ZREM', KEYS[20], id)
-  return {'gone'}
+  return {'gone'}  -- another attempt's pass may be open
 end
 local time = now()
 redis.call('ZREMRANGEBYSCORE', KEYS[19], '-inf', text(time))

@@ -7,6 +7,7 @@ local fence, nonce, count, pass, kept = unpack(ARGV)
 local record = read()
 if not record then return {'gone'} end
 if not owned(record, fence, nonce) then return {'fenced'} end
+assert(tonumber(count) <= 65536, 'a plan has fewer shards')
 redis.call('DEL', KEYS[17], KEYS[18], KEYS[19])
 for first = 0, tonumber(count) - 1, 1000 do
   local free = {}
