@@ -21,7 +21,7 @@ from workers.child import Child, memory_of_trainers
 
 log = logging.getLogger("headway.worker")
 
-AHEAD = 4  # shards that are handed out: its pipeline has three batches under way, of a shard each at the least
+AHEAD = 3  # shards that are handed out: its pipeline has three batches under way, of a shard each at the least
 
 
 class Hand:

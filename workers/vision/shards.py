@@ -1,5 +1,5 @@
-"""The order of a pass over images, of which others may compute parts: the owner takes the earliest shard that is free,
-and where none is, does again the one that is needed first. It never waits.
+"""The order of a pass over images, of which others may compute parts: the owner takes the earliest shard that is free.
+It never waits: where none is, it does again the one that its helper comes to last, so that they meet in the middle.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -68,12 +68,12 @@ class Pass:
     def _next(self) -> int | None:
         while self._first < len(self._shards) and not self._is_open(self._first):
             self._first += 1
-        needed_first = None
+        last_leased = None
         for shard in filter(self._is_open, range(self._first, len(self._shards))):
             if shard not in self._leased:
                 return shard
-            needed_first = shard if needed_first is None else needed_first
-        return needed_first
+            last_leased = shard
+        return last_leased
 
     def _is_open(self, shard: int) -> bool:
         return shard not in self._taken and not all(map(self._is_there, self._shards[shard]))
