@@ -29,17 +29,22 @@ def test_an_up_that_nohup_started_outlives_a_hang_up_keeps_its_folders_private_a
     environment = os.environ | {"HEADWAY_DATA_DIR": str(tmp_path / "data"), "HEADWAY_WEIGHTS": "random:0"}
     with (tmp_path / "up.log").open("wb") as log:
         up = subprocess.Popen(["nohup", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-    checking = re.compile(r"vision\.preflight|trainer\.zygote")  # anew, or by a zygote and its fork
-    preflight = wait_until(lambda: [pid for pid in started_by(up.pid) if checking.search(arguments(pid))], seconds=60)
-    up.send_signal(signal.SIGHUP)
-    time.sleep(0.5)  # that it does nothing cannot be waited for
-    assert up.poll() is None
-    folders = {name: (tmp_path / "data" / name).stat().st_mode & 0o777 for name in (".", "valkey", "logs")}
-    assert set(folders.values()) == {0o700}
-    children = started_by(up.pid)
-    up.terminate()
-    assert up.wait(30) == 0
-    wait_until(lambda: not [pid for pid in (*children, *preflight) if alive(pid)], seconds=10)
+    try:
+        checking = re.compile(r"vision\.preflight|trainer\.zygote")  # anew, or by a zygote and its fork
+        preflight = wait_until(
+            lambda: [pid for pid in started_by(up.pid) if checking.search(arguments(pid))], seconds=60
+        )
+        up.send_signal(signal.SIGHUP)
+        time.sleep(0.5)  # that it does nothing cannot be waited for
+        assert up.poll() is None
+        folders = {name: (tmp_path / "data" / name).stat().st_mode & 0o777 for name in (".", "valkey", "logs")}
+        assert set(folders.values()) == {0o700}
+        children = started_by(up.pid)
+        up.terminate()
+        assert up.wait(30) == 0
+        wait_until(lambda: not [pid for pid in (*children, *preflight) if alive(pid)], seconds=10)
+    finally:
+        up.kill()
 
 
 def test_the_sockets_folder_is_short_wherever_tmpdir_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
