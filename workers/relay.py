@@ -62,6 +62,12 @@ class Relay:
         """Each line of the trainer, until it ends or the title is lost; then the trainer is killed."""
         sharing = Sharing(self._store, self.claim, child, self.folder, self._timing, self.emit)
         try:
+            await self._each_line(child, sharing)
+        finally:
+            await sharing.end()
+
+    async def _each_line(self, child: Child, sharing: Sharing) -> None:
+        try:
             await sharing.clear()
             async for line in child.lines(self._timing):
                 await self._take(line, sharing)
@@ -79,8 +85,6 @@ class Relay:
             log.warning("%s: nothing could be written (%s)", self.claim.job, error)
             away = is_away(error)
             self.outcome.cut_off = "Redis was away for too long" if away else "Redis did not take what the attempt said"
-        finally:
-            await sharing.end()
         child.kill()
 
     async def emit(

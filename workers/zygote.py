@@ -25,7 +25,7 @@ from services.settings import Settings
 log = logging.getLogger("headway.worker")
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, Windows' for its Linux
-CLOSES_WITHIN = 0.1  # of its patience
+CLOSES_WITHIN = 0.01  # of its patience
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}  # see head.HeadStack
 
 
@@ -64,7 +64,7 @@ class Starter:
     """Starts a module of ours as a process that decodes strangers' bytes: its stdin and stdout are pipes, and it ends
     when this process does. `patience`: seconds that a zygote may take to answer."""
 
-    def __init__(self, *, forks: bool = False, patience: float = Timing().fork) -> None:
+    def __init__(self, *, forks: bool = False, patience: float = Timing().trainer_start) -> None:
         self._patience, self._turn = patience, threading.Lock()
         self._zygote = Zygote.start(patience) if forks else None
 
@@ -73,7 +73,7 @@ class Starter:
         """With a zygote, where it is of use."""
         has_gpu = config.device != "cpu" and any(map(os.path.exists, GPU_DRIVERS))
         forks = sys.platform == "linux" and not has_gpu and config.spare_memory > 0
-        return cls(forks=forks, patience=config.timing.fork)
+        return cls(forks=forks, patience=config.timing.trainer_start)
 
     def __call__(self, module: str, *arguments: str) -> Process:
         """Blocks until the zygote has answered."""
@@ -103,7 +103,10 @@ class Zygote:
     """Our end of its channel: one request at a time."""
 
     def __init__(
-        self, channel: socket.socket, process: "subprocess.Popen[bytes] | None" = None, patience: float = Timing().fork
+        self,
+        channel: socket.socket,
+        process: "subprocess.Popen[bytes] | None" = None,
+        patience: float = Timing().trainer_start,
     ) -> None:
         self._channel, self._process, self._patience = channel, process, patience
 

@@ -60,7 +60,6 @@ class Timing(Durations):
     shard_lease: float = 30.0  # of a helper; then another may take its shard
     share_every: float = 0.5  # the owner looks what helpers brought
     yield_every: float = 0.5  # a helper looks for a job of its own
-    fork: float = 60.0  # that a zygote may take to answer: it imports torch first
     pass_kept: float = 3600.0  # in Redis, without a word of its owner
 
     # Redis
