@@ -20,7 +20,7 @@ BUDGETS = {
     "api": 130.0,
     "autoscaler": 90.0,
     "chaos": 270.0,
-    "client": 280.0,
+    "client": 330.0,
     "dashboard": 200.0,
     "contract": 45.0,
     "datasets": 10.0,

@@ -22,6 +22,7 @@ from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_an_up_that_nohup_started_outlives_a_hang_up_keeps_its_folders_private_and_ends_early_without_a_rest(
     tmp_path: Path,
 ) -> None:

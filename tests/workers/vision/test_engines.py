@@ -59,7 +59,7 @@ def test_what_is_not_finite_is_refused(engine: EngineName) -> None:
         Extractor(body, CPU, "fp32", engine)(photos("near")[:1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_same_label_in_every_arithmetic_for_nearly_every_photo() -> None:
     """Of twenty scenes, each seen in ten ways: heads on features in fp32 and exact pixels, asked of others."""
     contents = [saved(landscape(900 + 40 * (i % 5), 1100, seed=i // 5), "jpeg", quality=70 + i) for i in range(20)]
