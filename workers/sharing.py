@@ -47,6 +47,8 @@ class Sharing:
 
     async def clear(self) -> None:
         """Of what earlier attempts left, which nobody can use. Raises Fenced."""
+        if self._claim.attempt == 1:
+            return
         with suppress(RedisError):
             await self._store.shards.end(self._claim)
             passes = places.passes(self._claim.tenant, self._claim.job)

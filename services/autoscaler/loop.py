@@ -32,7 +32,7 @@ from services.contract.fleet import AutoscalerReport, Decision, Pool, Worker
 from services.settings import Settings
 from services.store import keys
 from services.store.connection import is_away
-from services.store.shards import MOST_HELPERS
+from services.store.shards import most_helpers
 from services.store.store import Store
 from services.store.workers import Drain
 
@@ -143,8 +143,7 @@ class Autoscaler:
             progress = record.latest.progress
             if progress is not None and progress.phase == "features" and progress.eta_seconds:
                 together = 1 + await self._store.shards.helpers(record.id)
-                helpers = (record.spec.limits.max_workers or MOST_HELPERS) - 1
-                found.append(SharedPass(record.kind, progress.eta_seconds * together, helpers))
+                found.append(SharedPass(record.kind, progress.eta_seconds * together, most_helpers(record)))
         return found
 
     # --- decide --------------------------------------------------------------------------------------------------

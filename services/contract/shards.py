@@ -11,7 +11,6 @@ from services.contract.timing import UNSCALED, TrainerTiming
 SHARD = 64  # unique images at least: few, so that who dies costs little
 MOST_SHARDS = 16_384  # of a pass: larger ones have larger shards
 FEWEST = 4  # shards of a pass that is worth sharing
-KEY = 32  # bytes of a plan: sha256 of an image
 
 
 def shard_size(images: int, batch: int) -> int:
@@ -21,7 +20,7 @@ def shard_size(images: int, batch: int) -> int:
 
 
 class PlanLine(BaseModel):
-    """The owner's trainer: what is to be computed lies at `path`, KEY bytes an image, in the order of need."""
+    """The owner's trainer: what is to be computed lies at `path`, sha256s of 32 bytes, in the order of need."""
 
     type: Literal["plan"] = "plan"
     path: str

@@ -18,7 +18,7 @@ from services.store.leases import Claim, write
 from services.store.record import JobRecord, SharedPlan
 from services.store.scripts import Answer, Scripts
 
-MOST_HELPERS = 1000
+MOST_WORKERS = 1000  # of a pass, its owner among them
 OWNERS = "inf"  # the end of a lease that is the owner's
 
 
@@ -102,7 +102,7 @@ class Shards:
             pipe.zcount(keys.shards(record.id), 0, now)
             pipe.zcount(keys.helpers(record.id), now, "+inf")
             free, helpers = await pipe.execute()
-        return bool(free) and int(helpers) < _most(record)
+        return bool(free) and int(helpers) < most_helpers(record)
 
     async def renew(self, record: JobRecord, helper: str, shards: Sequence[int]) -> None:
         """A helper is still at work on them. What the owner took meanwhile stays its own."""
@@ -118,7 +118,7 @@ class Shards:
     async def lease(self, record: JobRecord, helper: str) -> int | None:
         """The earliest shard that is free; None where none is, or no more help is wanted."""
         lease = round(self._timing.shard_lease * 1000)
-        args: list[Value] = [record.fence, helper, lease, _most(record), self._kept]
+        args: list[Value] = [record.fence, helper, lease, most_helpers(record), self._kept]
         answer, rest = await self._scripts("lease_shard", self._of(record), args, patience=0)
         return int(rest[0]) if answer is Answer.OK else None
 
@@ -141,10 +141,9 @@ class Shards:
         return round(self._timing.pass_kept * 1000)
 
 
-def _most(record: JobRecord) -> int:
-    """Helpers that a job wants."""
-    most = record.spec.limits.max_workers
-    return most - 1 if most else MOST_HELPERS
+def most_helpers(record: JobRecord) -> int:
+    """That a job wants."""
+    return (record.spec.limits.max_workers or MOST_WORKERS) - 1
 
 
 def _keys(job: str) -> list[str]:

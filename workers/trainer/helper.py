@@ -10,17 +10,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from services.contract.lines import FailedLine
-from services.contract.shards import KEY, HelperSpec, ReadyLine, SegmentLine
+from services.contract.shards import HelperSpec, ReadyLine, SegmentLine
 from services.datasets.index import Archive, read_index
 from workers.trainer.process import as_failure
 from workers.trainer.report import Report
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.pipeline import BATCH, Extracted, extract_batches
-from workers.vision.segments import Key, Said, packed, segment_of
+from workers.vision.segmentfile import KEY, split_keys
+from workers.vision.segments import Key, joined, packed, segment_of
 
 
 def main() -> int:
@@ -69,14 +68,9 @@ def help_with(spec: HelperSpec, shards: Iterator[int], report: Report) -> None:
 
 
 def _written(parts: list[Extracted], shard: int, out: Path) -> SegmentLine:
-    keys = [key for part in parts for key in part.keys]
-    said: dict[Key, Said] = {}
-    for part in parts:
-        said |= part.said
-    seconds = sum(part.seconds for part in parts)
     path = out / f"{shard}.features"
-    path.write_bytes(packed(segment_of(keys, torch.cat([part.rows for part in parts]), said, seconds)))
-    return SegmentLine(shard=shard, path=path.name, seconds=round(seconds, 3))
+    path.write_bytes(packed(joined([segment_of(part.keys, part.rows, part.said, part.seconds) for part in parts])))
+    return SegmentLine(shard=shard, path=path.name, seconds=round(sum(part.seconds for part in parts), 3))
 
 
 def _examples(spec: HelperSpec) -> dict[Key, Example]:
@@ -91,8 +85,7 @@ def _examples(spec: HelperSpec) -> dict[Key, Example]:
 
 
 def _keys(plan: bytes, shard: int, size: int) -> list[Key]:
-    own = plan[shard * size * KEY : (shard + 1) * size * KEY]
-    return [own[at : at + KEY] for at in range(0, len(own), KEY)]
+    return split_keys(plan[shard * size * KEY : (shard + 1) * size * KEY])
 
 
 if __name__ == "__main__":

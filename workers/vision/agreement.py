@@ -84,11 +84,14 @@ def centred_cosine(rows: torch.Tensor, expected: torch.Tensor) -> float:
 
 def agrees(rows: torch.Tensor, precision: Precision) -> bool:
     """Of features of the photos, decoded as they are for this precision."""
+    expected = _expected(precision)
     if precision == "fp32":
-        expected = reference()
         return bool((rows.double() - expected).abs().max() <= MOST_APART * expected.abs().max())
-    scaled = reference("scaled")
-    return centred_cosine(rows, scaled) >= LEAST_COSINE and centred_cosine(scaled, reference()) >= LEAST_SCALED
+    return centred_cosine(rows, expected) >= LEAST_COSINE and centred_cosine(expected, reference()) >= LEAST_SCALED
+
+
+def _expected(precision: Precision) -> torch.Tensor:
+    return reference("exact" if precision == "fp32" else "scaled")
 
 
 def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
@@ -98,13 +101,12 @@ def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
             extract = Extractor(network(), device, precision, engine)
             rows = extract(photos(decoding_for(precision)))
             if agrees(rows, precision):
-                expected = reference("exact" if precision == "fp32" else "scaled")
-                cosine = round(centred_cosine(rows, expected), 6)
+                cosine = round(centred_cosine(rows, _expected(precision)), 6)
                 agreeing[engine] = Candidate(extract, cosine, _hash(precision, rows))
+    if not agreeing:
+        return None
     rates = {engine: _rate(each.extract) for engine, each in agreeing.items() if len(agreeing) > 1}
     chosen = _chosen(list(agreeing), rates)
-    if chosen is None:
-        return None
     best = agreeing[chosen]
     return Arithmetic(
         engine=chosen,
@@ -114,11 +116,11 @@ def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
     )
 
 
-def _chosen(agreeing: list[EngineName], rates: dict[EngineName, float]) -> EngineName | None:
+def _chosen(agreeing: list[EngineName], rates: dict[EngineName, float]) -> EngineName:
     """Of engines in the order of preference."""
-    best = agreeing[0] if agreeing else None
+    best = agreeing[0]
     for engine in agreeing[1:]:
-        if best is not None and rates[engine] > WORTH * rates[best]:
+        if rates[engine] > WORTH * rates[best]:
             best = engine
     return best
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from workers.vision.segmentfile import KEY, keys_of
+from workers.vision.segmentfile import keys_of, split_keys
 
 
 def forget(folder: Path, hashes: set[bytes]) -> int:
@@ -22,5 +22,4 @@ def forget(folder: Path, hashes: set[bytes]) -> int:
 
 
 if __name__ == "__main__":
-    content = sys.stdin.buffer.read()
-    print(forget(Path(sys.argv[1]), {content[at : at + KEY] for at in range(0, len(content), KEY)}))
+    print(forget(Path(sys.argv[1]), set(split_keys(sys.stdin.buffer.read()))))

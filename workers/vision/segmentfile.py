@@ -21,5 +21,9 @@ def keys_of(path: Path) -> set[bytes]:
         if len(head) < CHECK.size + SHAPE.size or not head.startswith(MAGIC):
             return set()
         rows = SHAPE.unpack_from(head, CHECK.size)[0]
-        content = file.read(KEY * rows)
-    return {content[at : at + KEY] for at in range(0, len(content), KEY)}
+        return set(split_keys(file.read(KEY * rows)))
+
+
+def split_keys(content: bytes) -> list[bytes]:
+    """Of keys that lie one after another."""
+    return [content[at : at + KEY] for at in range(0, len(content), KEY)]

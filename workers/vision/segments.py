@@ -30,7 +30,7 @@ from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
 from workers.vision.engines import major_version
 from workers.vision.images import preprocess
-from workers.vision.segmentfile import CHECK, KEY, MAGIC, SHAPE
+from workers.vision.segmentfile import CHECK, KEY, MAGIC, SHAPE, split_keys
 
 SEGMENT = 512  # rows a segment, or what came within `timing.segment`
 
@@ -98,7 +98,7 @@ class FeatureCache:
         pending, self._pending = self._pending, []
         if pending:
             with suppress(FileNotFoundError):  # deleted under us: this job's features are at hand all the same
-                self._write(packed(_joined(pending)))
+                self._write(packed(joined(pending)))
 
     def _write(self, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def _unpacked(mapped: np.memmap) -> Segment | None:
         return None
     keys = mapped[start:flags].tobytes()
     return Segment(
-        keys=[keys[at : at + KEY] for at in range(0, len(keys), KEY)],
+        keys=split_keys(keys),
         rows=mapped[rows:said].view("<f4").reshape(n, DIM),
         readable=mapped[flags:rows].view("<u4") != 0,
         seconds=seconds,
@@ -212,7 +212,7 @@ def _parsed(said: bytes) -> dict[Key, Said]:
     return {}
 
 
-def _joined(parts: Sequence[Segment]) -> Segment:
+def joined(parts: Sequence[Segment]) -> Segment:
     keys = [key for part in parts for key in part.keys]
     return Segment(
         keys=keys,
