@@ -21,6 +21,7 @@ from services.store import keys, places
 from services.store.connection import is_away
 from services.store.reading import say_once
 from services.store.store import Store
+from services.webhooks.delivering import Delivering
 
 log = logging.getLogger("headway.reaper")
 
@@ -156,5 +157,12 @@ async def _each(ids: Iterable[str], act: Callable[[str], Awaitable[None]]) -> No
             say_once(f"job {id}", repr(error))
 
 
+async def _work(store: Store, config: Settings) -> None:
+    """Beside its passes, which one reaper makes at a time, each of them delivers webhooks."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Reaper(store, config).run())
+        tasks.create_task(Delivering(store, config).run())
+
+
 if __name__ == "__main__":
-    daemon.main(lambda store, config: Reaper(store, config).run())
+    daemon.main(_work)

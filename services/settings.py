@@ -18,6 +18,7 @@ from services.contract.addresses import (
     LOOPBACK_NAMES,
     checked_folder_url,
     checked_key,
+    checked_networks,
     checked_origin,
     checked_predictor_urls,
     checked_redis_url,
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", env_ignore_empty=True, frozen=True)
 
     data_dir: Path = Field(default_factory=datafolder.usual, description=datafolder.ABOUT)
-    files: str = Field(
+    files: Annotated[str, AfterValidator(checked_folder_url)] = Field(
         "", description="where files and models lie, as `file:///…`; `files` in the data folder if empty"
     )
     cache_dir: Path | None = Field(None, description="where features lie; `cache` in the data folder if unset")
@@ -95,6 +96,12 @@ class Settings(BaseSettings):
         "cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="where its backbone runs, always in fp32"
     )
 
+    webhook_networks: Annotated[str, AfterValidator(checked_networks)] = Field(
+        "",
+        description="of your own that webhooks may reach beside public addresses, and by http:// too: "
+        "`127.0.0.0/8,10.1.0.0/16`, or `any`",
+    )
+
     weights: Annotated[WeightsSource, NoDecode] = Field(
         DefaultWeights(),
         description="`default` (torchvision's, trained on ImageNet), `random:N`, or the path of a resnet18's weights",
@@ -127,11 +134,6 @@ class Settings(BaseSettings):
     alive_file: Path | None = Field(None, description="touched by what works: a container's health check looks at it")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of every process")
     time_scale: float = Field(1.0, gt=0, le=10, description="for tests: every lease, timeout and pause times this")
-
-    @field_validator("files")
-    @classmethod
-    def _files_are_local(cls, files: str) -> str:
-        return checked_folder_url(files) if files else files
 
     @field_validator("redis_url", "redis_password", "api_key", "url", mode="before")
     @classmethod

@@ -306,6 +306,7 @@ def the_stack(nursery: Path, features_dir: Path, tmp_path_factory: pytest.TempPa
         weights="random:0",
         port=free_port(),
         spare_memory=0,
+        webhook_networks="127.0.0.0/8",
     )
     with stack.running(config, workers=2, worker="tests.gated.worker") as running:
         with httpx.Client(base_url=running.url) as client:

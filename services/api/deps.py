@@ -16,6 +16,7 @@ from services.settings import Settings
 from services.store.files import FileRecord
 from services.store.record import JobRecord
 from services.store.store import Store
+from services.webhooks.outside import Outside
 
 
 def _store(request: Request) -> Store:
@@ -48,12 +49,18 @@ def _thumbnails(request: Request) -> Thumbnails:
     return thumbnails
 
 
+def _outside(request: Request) -> Outside:
+    outside: Outside = request.app.state.outside
+    return outside
+
+
 TheListers = Annotated[Listers, Depends(_listers)]
 TheThumbnails = Annotated[Thumbnails, Depends(_thumbnails)]
 TheStore = Annotated[Store, Depends(_store)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 ThePredictors = Annotated[Predictors, Depends(_predictors)]
 TheStreams = Annotated[Streams, Depends(_streams)]
+TheOutside = Annotated[Outside, Depends(_outside)]
 
 
 Bearer = Annotated[

@@ -17,13 +17,26 @@ from services.api.head import HeadAsGet
 from services.api.listers import Listers
 from services.api.predictors import Predictors
 from services.api.prefix import UnderPath
-from services.api.routes import chat, events, files, fleet, health, jobs, metrics, models, predictions, uploads
+from services.api.routes import (
+    chat,
+    events,
+    files,
+    fleet,
+    health,
+    jobs,
+    metrics,
+    models,
+    predictions,
+    uploads,
+    webhooks,
+)
 from services.api.streams import Streams
 from services.api.thumbnails import Thumbnails
 from services.contract.errors import HeadwayError
 from services.process.ending import end
 from services.settings import Settings, settings
 from services.store.store import open_store
+from services.webhooks.outside import Outside, Reach
 
 
 def create_app(config: Settings | None = None) -> FastAPI:
@@ -42,12 +55,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     app.state.closing = asyncio.Event()
     app.state.uploads_under_way = Counter()  # by tenant
     app.state.image_bytes = 0  # of requests under way
-    app.include_router(files.uploads)
-    app.include_router(uploads.parts)
-    app.include_router(events.tokens)
-    app.include_router(events.feed)
-    for routes in (files, uploads, jobs, events, models, predictions, chat, fleet, health, metrics):
-        app.include_router(routes.router)
+    _include_routes(app)
     dashboard.install(app)
     problems.install(app)
     schema.install(app)
@@ -68,6 +76,15 @@ def create_app(config: Settings | None = None) -> FastAPI:
     return app
 
 
+def _include_routes(app: FastAPI) -> None:
+    for router in (files.uploads, uploads.parts, events.tokens, events.feed, webhooks.types):
+        app.include_router(router)
+    for routes in (files, uploads, jobs, events, models, predictions, chat, fleet, health, metrics):
+        app.include_router(routes.router)
+    for path in webhooks.PATHS:
+        app.include_router(webhooks.router, prefix=path, include_in_schema=path == webhooks.PATHS[0])
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: Settings = app.state.settings
@@ -76,6 +93,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         reading = asyncio.create_task(streams.run())
         app.state.store, app.state.streams = store, streams
         app.state.predictors = Predictors(config.predictors, config.timing)
+        app.state.outside = Outside(Reach.of(config.webhook_networks), config.timing)
         with (
             contextlib.closing(Listers(config.timing)) as app.state.listers,
             contextlib.closing(Thumbnails(config.timing)) as app.state.thumbnails,
@@ -85,6 +103,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await end(reading)
         await streams.aclose()
         await app.state.predictors.aclose()
+        await app.state.outside.aclose()
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -1,7 +1,7 @@
 """Addresses as people write them: what would be misread in silence is refused with a sentence."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import parse_qsl, quote, urlsplit
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
@@ -53,10 +53,29 @@ def checked_predictor_urls(urls: str) -> str:
 
 
 def checked_folder_url(url: str) -> str:
-    """Raises ValueError with a sentence."""
-    if not url.startswith("file:///"):
+    """Empty is the usual one. Raises ValueError with a sentence."""
+    if url and not url.startswith("file:///"):
         raise ValueError(f"{url!r} is not supported: give a local folder as file:///absolute/path")
     return url
+
+
+Network = IPv4Network | IPv6Network
+
+
+def networks_of(text: str) -> list[Network]:
+    """Some, with commas between; "any" is all there are. Raises ValueError with a sentence."""
+    if text.strip() == "any":
+        return [ip_network("0.0.0.0/0"), ip_network("::/0")]
+    try:
+        return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise ValueError(f"{error}: give networks as 10.0.0.0/8,192.168.1.5, or any") from None
+
+
+def checked_networks(text: str) -> str:
+    """Raises ValueError with a sentence."""
+    networks_of(text)
+    return text
 
 
 def checked_url_path(path: str) -> str:

@@ -17,6 +17,7 @@ HeadwayError                        what a request can end with
 ├── TooLarge                  413
 ├── RateLimited           429   the tenant does this too often: wait
 ├── QuotaExceeded         429   the tenant has as much as it may
+├── WebhookUnanswered         502   a webhook that was tested did not answer
 ├── StoreUnavailable          503   Redis is away: try again
 ├── PredictorUnavailable      503   nobody looks at images now: try again
 └── StoreFull                 507   Redis or the disk is full
@@ -118,6 +119,10 @@ class RateLimited(HeadwayError):
 
 class QuotaExceeded(HeadwayError):
     status, code, type, title = 429, "quota_exceeded", "rate_limit_error", "Quota exceeded"
+
+
+class WebhookUnanswered(HeadwayError):
+    status, code, type, title = 502, "webhook_unanswered", "invalid_request_error", "Webhook unanswered"
 
 
 class StoreUnavailable(HeadwayError):

@@ -88,6 +88,17 @@ class Timing(Durations):
     worker_silence: float = 180.0  # of one that runs and does not report; then it is stopped
     ask_again: float = 10.0  # within which a worker that was asked to drain says that it does
 
+    # webhooks
+    webhook_every: float = 0.5  # looked for what is due
+    webhook: float = 15.0  # a receiver has to answer
+    webhook_lease: float = 60.0  # in which a delivery is tried and settled
+    webhook_first_retry: float = 5.0  # after a try that failed; four times as long after each further one, up to
+    webhook_last_retry: float = 43_200.0
+    webhook_given_up: float = 259_200.0  # after so long
+    webhook_kept: float = 259_200.0  # what was delivered, to be looked at
+    webhook_failed_kept: float = 2_592_000.0  # what was given up, to be sent again
+    webhook_old_secret: float = 86_400.0
+
     # the API
     headers: float = 10.0  # of a request, from its first byte, or from the connection's
     body: float = 20.0  # of JSON
@@ -175,5 +186,6 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
     "a retry finds its first try for longer than that may take": lambda t: t.submission_given_up < t.submission_by_body,
     "a trainer that works is never silent for long": lambda t: 3 * t.trainer.alive_every < t.trainer_silence,
     "a stream that comes back finds its job's history where it was": lambda t: t.stream_retry < t.history_stays,
+    "a webhook is answered, and its answer noted, before anyone else tries": lambda t: 2 * t.webhook < t.webhook_lease,
     "checkpoints keep their distance": lambda t: t.trainer.checkpoint_gap < t.trainer.checkpoint_every,
 }

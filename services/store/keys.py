@@ -93,6 +93,17 @@ def rate(tenant: str, what: str) -> str:
     return f"{PREFIX}:rate:{what}:{tenant}"
 
 
+def webhooks_of(tenant: str) -> str:
+    """hash: a tenant's webhooks with their secrets, as JSON, by id. Until they are deleted."""
+    return f"{PREFIX}:webhooks:tenant:{tenant}"
+
+
+def deliveries_of(tenant: str) -> str:
+    """hash, capped: what its webhooks were and are to be told, as JSON, by id. Some days, or until they are deleted."""
+    return f"{PREFIX}:webhooks:deliveries:{tenant}"
+
+
+DUE: Final = f"{PREFIX}:webhooks:due"  # zset: "tenant delivery" by when something is to be done with it, ms
 TURNS: Final = f"{PREFIX}:jobs:turns"  # zset: tenants with waiting jobs, by claims so far over their weight
 HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant; under " turn", who was served last
 SHARED: Final = f"{PREFIX}:jobs:shared"  # zset: job ids whose passes may be helped with, by when they began, ms
@@ -167,7 +178,8 @@ TOTALS: Final = f"{PREFIX}:totals"  # hash: what has been counted since the stor
 def of_job(id: str, tenant: str) -> list[str]:
     """The keys that every script is given first, in the prelude's order."""
     own = (queued_by(tenant, kind) for kind in KINDS)
-    return [job(id), events(id), RUNNING, ENDED, *map(queued, KINDS), TOTALS, TURNS, HELD, *own, feed(tenant)]
+    told = feed(tenant), webhooks_of(tenant), deliveries_of(tenant), DUE
+    return [job(id), events(id), RUNNING, ENDED, *map(queued, KINDS), TOTALS, TURNS, HELD, *own, *told]
 
 
 def train_queue(kind: str) -> str:

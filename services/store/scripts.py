@@ -20,6 +20,7 @@ FOLDER = Path(__file__).with_name("lua")  # in `job/` the transitions, which sha
 EVENTS_CAP = 10_000  # entries a stream keeps; older ones go, and the record keeps `trimmed_to`
 FEED_CAP = 10_000  # entries that a tenant's feed keeps, and a few more: some 100 bytes each
 EVENTS_BYTES = 16 * 1024**2  # likewise, of all entries together
+DELIVERIES_CAP = 10_000  # that a tenant's webhooks have, sent ones too: some 300 bytes each
 LOSSES_CAP = 3  # attempts in a row without a new checkpoint; then the job fails
 
 
@@ -82,6 +83,7 @@ def _table() -> str:
             "events_cap": EVENTS_CAP,
             "events_bytes": EVENTS_BYTES,
             "feed_cap": FEED_CAP,
+            "deliveries_cap": DELIVERIES_CAP,
             "losses_cap": LOSSES_CAP,
             "version": VERSION,
             "counts": {name: True for name in sorted(Count)},

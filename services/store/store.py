@@ -37,6 +37,7 @@ from services.store.shards import Shards
 from services.store.submissions import Submissions
 from services.store.tokens import StreamTokens
 from services.store.turns import Turns
+from services.store.webhooks import Webhooks
 from services.store.workers import Workers
 
 LABELS_SHOWN = 1000
@@ -63,6 +64,7 @@ class Store:
     pending_uploads: PendingUploads
     rates: Rates
     shards: Shards
+    webhooks: Webhooks
     retention_days: float | None
 
     def feed(self, tenant: str) -> Feed:
@@ -137,5 +139,6 @@ async def open_store(
             pending_uploads=PendingUploads(redis, scripts, timing),
             rates=Rates(scripts, timing),
             shards=Shards(redis, scripts, jobs, timing),
+            webhooks=Webhooks(redis, scripts, timing),
             retention_days=settings.retention_days,
         )

@@ -21,6 +21,9 @@ class Count(StrEnum):
     ATTEMPTS_HANDED_ON = "attempts_handed_on"
     DEVICE_MS = "device_ms"
     SHARDS_HELPED = "shards_helped"  # of passes, by workers that do not own the job
+    WEBHOOKS_DELIVERED = "webhooks_delivered"
+    WEBHOOKS_FAILED = "webhooks_failed"  # given up
+    WEBHOOKS_DROPPED = "webhooks_dropped"  # a tenant had as many deliveries as it may
     FEATURE_HITS = "feature_hits"
     FEATURE_MISSES = "feature_misses"
     FEATURE_MS_SAVED = "feature_ms_saved"

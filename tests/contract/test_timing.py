@@ -32,6 +32,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "a retry finds its first try for longer than that may take": {"submission_by_body": 10.0},
     "a trainer that works is never silent for long": {"trainer_silence": 30.0},
     "a stream that comes back finds its job's history where it was": {"history_stays": 3.0},
+    "a webhook is answered, and its answer noted, before anyone else tries": {"webhook_lease": 30.0},
     "checkpoints keep their distance": {"trainer": TrainerTiming(checkpoint_gap=10.0)},
 }
 

@@ -26,6 +26,7 @@ async def metrics(store: TheStore, streams: TheStreams) -> Response:
         _one_gauge("jobs_set_aside", "Jobs that this version cannot read.", len(await store.jobs.aside())),
         *_ends(totals),
         *_features(totals),
+        _webhooks(totals),
         _workers(await store.workers.all()),
         *_autoscaler(await store.autoscaling.read(), totals),
         *_memory(await _info(store)),
@@ -65,6 +66,15 @@ def _features(totals: Totals) -> Iterator[Metric]:
     yield _counters("features", "Images that jobs found in the cache, or not.", "result", found)
     saved = totals[Count.FEATURE_MS_SAVED] / 1000
     yield _counter("feature_seconds_saved", "Seconds that features found in the cache had once taken.", saved)
+
+
+def _webhooks(totals: Totals) -> Metric:
+    found = {
+        "delivered": totals[Count.WEBHOOKS_DELIVERED],
+        "failed": totals[Count.WEBHOOKS_FAILED],
+        "dropped": totals[Count.WEBHOOKS_DROPPED],
+    }
+    return _counters("webhook_deliveries", "Messages that came through, were given up or dropped.", "result", found)
 
 
 def _workers(workers: list[Worker]) -> Metric:

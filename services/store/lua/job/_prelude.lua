@@ -1,11 +1,12 @@
--- Shared by every script. Each is called with these keys first, and its own from KEYS[17] on:
+-- Shared by every script. Each is called with these keys first, and its own from KEYS[20] on:
 --   KEYS 1 job · 2 events · 3 running · 4 ended · 5 to 8 the queues any, cuda, mps, cpu · 9 totals · 10 the tenants'
 --   turns · 11 how many jobs of each tenant workers own · 12 to 15 the tenant's own queues any, cuda, mps, cpu ·
---   16 the tenant's feed
+--   16 the tenant's feed · 17 its webhooks · 18 their deliveries · 19 deliveries of all tenants, by when they are due
 -- and answers {word, ...} with a word of scripts.Answer.
 local JOB, EVENTS, RUNNING, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TOTALS = KEYS[9]
 local TURNS, HELD, FEED = KEYS[10], KEYS[11], KEYS[16]
+local WEBHOOKS, DELIVERIES, DUE = KEYS[17], KEYS[18], KEYS[19]
 local OWN = {any = KEYS[12], cuda = KEYS[13], mps = KEYS[14], cpu = KEYS[15]}
 local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
 local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there, and totals.Count
@@ -140,11 +141,37 @@ local function close_attempt(record, reason)  -- its owner is no more
   hold(record, -1)
 end
 
+local function listens(webhook, to)
+  for _, event in ipairs(cjson.decode(webhook).event_types) do
+    if event == to then return true end
+  end
+  return false
+end
+
+-- Each webhook that listens gets a delivery; who claims it sends it. A tenant has so many at most, and then no more.
+local function tell_webhooks(record, seconds)
+  local event, found = 'fine_tuning.job.' .. record.status, redis.call('HGETALL', WEBHOOKS)
+  for i = 1, #found, 2 do
+    local readable, does = pcall(listens, found[i + 1], event)
+    if readable and does then
+      if redis.call('HLEN', DELIVERIES) >= TABLE.deliveries_cap then
+        count('webhooks_dropped')
+      else
+        local id = 'whd-' .. found[i]:sub(#'wh-' + 1) .. '-' .. record.id:sub(#'ftjob-' + 1)
+        redis.call('HSET', DELIVERIES, id, cjson.encode({id = id, webhook = found[i], job = record.id, event = event,
+          created_at = tonumber(seconds), due_since = tonumber(seconds)}))
+        redis.call('ZADD', DUE, text(now()), record.tenant .. ' ' .. id)
+      end
+    end
+  end
+end
+
 local function close_job(record)
   local seconds = text(math.floor(now() / 1000))
   redis.call('HSET', JOB, 'finished_at', seconds)
   redis.call('ZADD', ENDED, seconds, record.id)
   count(record.status)
+  tell_webhooks(record, seconds)
 end
 
 -- The owner let go (or was lost): the job goes to where its wish leads. `counts` says that the attempt was lost;

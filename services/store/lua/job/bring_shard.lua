@@ -4,14 +4,14 @@
 -- Answers ok · refused (someone brought it before) · gone (the pass is over: nothing is to be left). Repeatable.
 local fence, shard, brought, seconds, kept = unpack(ARGV)
 local record = read()
-if not record or record.fence ~= fence or not TABLE.owned[record.status] or redis.call('EXISTS', KEYS[17]) == 0 then
+if not record or record.fence ~= fence or not TABLE.owned[record.status] or redis.call('EXISTS', KEYS[20]) == 0 then
   return {'gone'}
 end
-if redis.call('LPOS', KEYS[18], brought) then return {'ok'} end
+if redis.call('LPOS', KEYS[21], brought) then return {'ok'} end
 redis.call('HINCRBYFLOAT', JOB, 'helped_seconds', seconds)
 count('device_ms', math.floor(tonumber(seconds) * 1000))
-if redis.call('ZREM', KEYS[17], shard) == 0 then return {'refused'} end
-redis.call('RPUSH', KEYS[18], brought)
-redis.call('PEXPIRE', KEYS[18], kept)
+if redis.call('ZREM', KEYS[20], shard) == 0 then return {'refused'} end
+redis.call('RPUSH', KEYS[21], brought)
+redis.call('PEXPIRE', KEYS[21], kept)
 count('shards_helped')
 return {'ok'}

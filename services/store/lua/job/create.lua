@@ -1,7 +1,7 @@
 #!lua
 -- A job is accepted: its record, its place in the queue, its first event. Refused when Redis is full, and beyond what
 -- the tenant may have waiting.
--- KEYS 17 the tenant's jobs · ARGV 1 id, 2 tenant, 3 kind, 4 priority, 5 spec, 6 warnings (JSON),
+-- KEYS 20 the tenant's jobs · ARGV 1 id, 2 tenant, 3 kind, 4 priority, 5 spec, 6 warnings (JSON),
 -- 7 how many of the tenant's jobs may wait, 0 for any number, 8 how many may run, likewise, 9 the tenant's weight, 10 how
 -- many bytes its checkpoints may have together, 0 for any number
 -- Answers ok · waits. Repeatable: the id is known.
@@ -16,7 +16,7 @@ redis.call('HSET', JOB, 'v', text(TABLE.version), 'id', id, 'tenant', tenant, 'k
   'attempt', '0', 'attempts', '[]', 'losses', '0', 'nonce', '', 'last_step', '0', 'emitted', '0',
   'checkpoint', '-1', 'checkpoint_step', '-1', 'device_seconds', '0', 'trimmed_to', '0-0')
 redis.call('HSET', JOB, 'status', 'queued')
-redis.call('ZADD', KEYS[17], 0, id)
+redis.call('ZADD', KEYS[20], 0, id)
 local record = read()
 move(record, 'queued', 'queued', 'Waiting for a worker.')
 enqueue(record)

@@ -5,19 +5,19 @@
 -- costs a shard's lease.
 local fence, helper, lease, most, kept = unpack(ARGV)
 local record = read()
-if not record or record.fence ~= fence or record.status ~= 'running' or redis.call('EXISTS', KEYS[17]) == 0 then
+if not record or record.fence ~= fence or record.status ~= 'running' or redis.call('EXISTS', KEYS[20]) == 0 then
   return {'gone'}  -- another attempt's pass may be open
 end
 local time = now()
-redis.call('ZREMRANGEBYSCORE', KEYS[19], '-inf', text(time))
-if not redis.call('ZSCORE', KEYS[19], helper) and redis.call('ZCARD', KEYS[19]) >= tonumber(most) then return {'waits'} end
-local shard = redis.call('ZRANGEBYSCORE', KEYS[17], 0, 0, 'LIMIT', 0, 1)[1]
-for _, ended in ipairs(redis.call('ZRANGEBYSCORE', KEYS[17], '(0', text(time), 'LIMIT', 0, 100)) do
+redis.call('ZREMRANGEBYSCORE', KEYS[22], '-inf', text(time))
+if not redis.call('ZSCORE', KEYS[22], helper) and redis.call('ZCARD', KEYS[22]) >= tonumber(most) then return {'waits'} end
+local shard = redis.call('ZRANGEBYSCORE', KEYS[20], 0, 0, 'LIMIT', 0, 1)[1]
+for _, ended in ipairs(redis.call('ZRANGEBYSCORE', KEYS[20], '(0', text(time), 'LIMIT', 0, 100)) do
   if not shard or ended < shard then shard = ended end
 end
 if not shard then return {'refused'} end
 local till = text(time + tonumber(lease))
-redis.call('ZADD', KEYS[17], till, shard)
-redis.call('ZADD', KEYS[19], till, helper)
-redis.call('PEXPIRE', KEYS[19], kept)
+redis.call('ZADD', KEYS[20], till, shard)
+redis.call('ZADD', KEYS[22], till, helper)
+redis.call('PEXPIRE', KEYS[22], kept)
 return {'ok', shard}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A job that was set aside can be read again: it goes where its status says.
--- KEYS 17 those set aside · ARGV 1 id · Answers ok · gone. Repeatable: its place is where it already stands.
-redis.call('HDEL', KEYS[17], ARGV[1])
+-- KEYS 20 those set aside · ARGV 1 id · Answers ok · gone. Repeatable: its place is where it already stands.
+redis.call('HDEL', KEYS[20], ARGV[1])
 local record = read()
 if not record then return {'gone'} end
 if record.status == 'queued' then enqueue(record) end

@@ -1,0 +1,164 @@
+"""Webhooks and what they were told: who is to be told what is written as a job ends, by the script that ends it."""
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from services.contract.ids import new_id
+from services.contract.timing import Timing
+from services.contract.webhook import SECRET, ChangedWebhook, Delivery, NewWebhook, Webhook, WebhookWithSecret
+from services.store import keys
+from services.store.commands import Redis, Value
+from services.store.reading import readable
+from services.store.scripts import DELIVERIES_CAP, Answer, Scripts
+from services.store.totals import Count
+
+MOST = 20  # webhooks of a tenant
+OF_A_TENANT = 8  # deliveries under way: one whose receivers are slow leaves room
+SECRET_BYTES = 32
+
+
+class WebhookRecord(WebhookWithSecret):
+    """As it is kept: with its secrets, by which messages are signed."""
+
+    old_secret: str | None = None
+    old_secret_until: int = 0  # Unix time, s
+
+    @classmethod
+    def new(cls, asked: NewWebhook) -> Self:
+        now, secret = int(time.time()), _new_secret()
+        return cls(
+            id=new_id("wh"),
+            created_at=now,
+            updated_at=now,
+            signing_secret=secret,
+            signing_secret_hint=_hint(secret),
+            **asked.model_dump(),
+        )
+
+    def changed(self, asked: ChangedWebhook) -> Self:
+        return self.model_copy(update=asked.model_dump(exclude_none=True) | {"updated_at": int(time.time())})
+
+    def rotated(self, *, keep_old_for: float) -> Self:
+        """With a new secret; the old one stays for so many seconds."""
+        now, secret = int(time.time()), _new_secret()
+        return self.model_copy(
+            update={
+                "signing_secret": secret,
+                "signing_secret_hint": _hint(secret),
+                "old_secret": self.signing_secret if keep_old_for else None,
+                "old_secret_until": now + round(keep_old_for),
+                "updated_at": now,
+            }
+        )
+
+    def secrets_at(self, now: int) -> list[str]:
+        """That messages are signed by."""
+        old = [self.old_secret] if self.old_secret and now < self.old_secret_until else []
+        return [self.signing_secret, *old]
+
+    @property
+    def shown(self) -> Webhook:
+        return Webhook.model_validate(self.model_dump(include=set(Webhook.model_fields)))
+
+    @property
+    def shown_with_secret(self) -> WebhookWithSecret:
+        return WebhookWithSecret.model_validate(self.model_dump(include=set(WebhookWithSecret.model_fields)))
+
+
+@dataclass(frozen=True)
+class Due:
+    """Something is to be done with a delivery of this tenant."""
+
+    tenant: str
+    delivery: str
+
+
+class Webhooks:
+    def __init__(self, redis: Redis, scripts: Scripts, timing: Timing) -> None:
+        self._redis, self._scripts, self._timing = redis, scripts, timing
+
+    async def add(self, tenant: str, webhook: WebhookRecord) -> bool:
+        """False where the tenant has as many as it may."""
+        return await self._put(tenant, webhook, most=MOST) is Answer.OK
+
+    async def change(self, tenant: str, webhook: WebhookRecord) -> bool:
+        """False where it was deleted meanwhile."""
+        return await self._put(tenant, webhook, most=0) is Answer.OK
+
+    async def _put(self, tenant: str, webhook: WebhookRecord, *, most: int) -> Answer:
+        args: list[Value] = [webhook.id, webhook.model_dump_json(), most]
+        return (await self._scripts("put_webhook", [keys.webhooks_of(tenant)], args))[0]
+
+    async def all(self, tenant: str) -> list[WebhookRecord]:
+        """Newest first."""
+        found = await self._redis.hgetall(keys.webhooks_of(tenant))
+        return sorted(readable(WebhookRecord, found.values()), key=lambda webhook: webhook.id, reverse=True)
+
+    async def get(self, tenant: str, id: str) -> WebhookRecord | None:
+        found = await self._redis.hget(keys.webhooks_of(tenant), id)
+        return next(readable(WebhookRecord, [found]), None) if found else None
+
+    async def remove(self, tenant: str, id: str) -> None:
+        """With what it was told; what is due of it goes as it comes."""
+        known = await self._redis.hgetall(keys.deliveries_of(tenant))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hdel(keys.webhooks_of(tenant), id)
+            if of_it := [delivery.decode() for delivery in known if _is_of(delivery.decode(), id)]:
+                pipe.hdel(keys.deliveries_of(tenant), *of_it)
+            await pipe.execute()
+
+    async def forget(self, tenant: str) -> None:
+        """All of a tenant's."""
+        await self._redis.delete(keys.webhooks_of(tenant), keys.deliveries_of(tenant))
+
+    # --- deliveries ------------------------------------------------------------------------------------------------
+
+    async def deliveries(
+        self, tenant: str, webhook: str, *, after: str | None, limit: int
+    ) -> tuple[list[Delivery], bool]:
+        """Of the newest jobs first, from the one beyond `after`; and whether there are more."""
+        known = await self._redis.hgetall(keys.deliveries_of(tenant))
+        return await asyncio.to_thread(_page, known, webhook, after, limit)
+
+    async def delivery(self, tenant: str, id: str) -> Delivery | None:
+        found = await self._redis.hget(keys.deliveries_of(tenant), id)
+        return next(readable(Delivery, [found]), None) if found else None
+
+    async def claim(self, under_way: Mapping[str, int], *, limit: int) -> tuple[int, list[Due]]:
+        """What is due, and ours for a while; and Redis' time, s. `under_way`: how many each tenant has already."""
+        lease = round(self._timing.webhook_lease * 1000)
+        args: list[Value] = [lease, limit, OF_A_TENANT, json.dumps(dict(under_way))]
+        _, (now, *members) = await self._scripts("claim_deliveries", [keys.DUE], args, patience=0)
+        return int(now), [Due(*member.decode().split(" ", 1)) for member in members]
+
+    async def settle(self, due: Due, delivery: Delivery | None, *, seconds: float, count: Count | None = None) -> None:
+        """It is this now, and due again in so many seconds; None is gone. What was delivered stays if there is room."""
+        said = delivery.model_dump_json() if delivery else ""
+        room = DELIVERIES_CAP // (2 if delivery and delivery.status == "delivered" else 1)
+        args: list[Value] = [due.tenant, due.delivery, said, round(seconds * 1000), count or "", room]
+        of_it = [keys.deliveries_of(due.tenant), keys.DUE, keys.TOTALS]
+        await self._scripts("settle_delivery", of_it, args)
+
+
+def _page(known: Mapping[bytes, bytes], webhook: str, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
+    ids = sorted((id for id in known if _is_of(id.decode(), webhook)), reverse=True)
+    beyond = [id for id in ids if after is None or id.decode() < after]
+    return list(readable(Delivery, (known[id] for id in beyond[:limit]))), len(beyond) > limit
+
+
+def _is_of(delivery: str, webhook: str) -> bool:
+    return delivery.startswith(f"whd-{webhook.removeprefix('wh-')}-")
+
+
+def _new_secret() -> str:
+    return SECRET + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def _hint(secret: str) -> str:
+    return f"{SECRET}…{secret[-4:]}"

@@ -1,0 +1,1 @@
+"""Webhooks as they are sent: signed messages to addresses that users name."""

@@ -1,0 +1,129 @@
+"""Deliveries as they are due: sent, tried again ever later for three days, and then put aside, where one sees them.
+
+Any number of processes may deliver: each delivery is leased. One whose sender died is sent again, under the same id.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from contextlib import suppress
+from http import HTTPStatus
+
+from redis.exceptions import RedisError
+
+from services.contract.timing import Timing
+from services.contract.webhook import Delivery, DeliveryAttempt
+from services.settings import Settings
+from services.store.connection import is_away
+from services.store.store import Store
+from services.store.totals import Count
+from services.store.webhooks import Due
+from services.webhooks.message import send
+from services.webhooks.outside import Answered, Outside, Reach
+
+log = logging.getLogger("headway.webhooks")
+
+AT_ONCE = 32  # deliveries under way
+LATER = 4  # times as long as before, until the next try
+
+
+class Delivering:
+    def __init__(self, store: Store, config: Settings) -> None:
+        self._store, self._timing = store, config.timing
+        self._outside = Outside(Reach.of(config.webhook_networks), config.timing)
+        self._under_way: Counter[str] = Counter()  # by tenant
+
+    async def run(self) -> None:
+        """Forever."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._begin_what_is_due(tasks)
+                    await asyncio.sleep(self._timing.webhook_every)
+        finally:
+            await self._outside.aclose()
+
+    async def _begin_what_is_due(self, tasks: asyncio.TaskGroup) -> None:
+        free = AT_ONCE - self._under_way.total()
+        if not free:
+            return
+        try:
+            now, found = await self._store.webhooks.claim(self._under_way, limit=free)
+        except RedisError as error:
+            if not is_away(error):
+                log.exception("no deliveries could be claimed")
+            return
+        for due in found:
+            self._under_way[due.tenant] += 1
+            tasks.create_task(self._see_to(due, now))
+
+    async def _see_to(self, due: Due, now: int) -> None:
+        """What goes wrong here is tried again once the lease has ended."""
+        try:
+            await self._deliver(due, now)
+        except RedisError as error:
+            if not is_away(error):
+                log.exception("%s", due.delivery)
+        except Exception:
+            log.exception("%s", due.delivery)
+        finally:
+            self._under_way[due.tenant] -= 1
+
+    async def _deliver(self, due: Due, now: int) -> None:
+        delivery = await self._store.webhooks.delivery(due.tenant, due.delivery)
+        webhook = await self._store.webhooks.get(due.tenant, delivery.webhook) if delivery else None
+        if delivery is None or webhook is None or delivery.status != "pending":
+            await self._store.webhooks.settle(due, None, seconds=0)  # deleted, or kept for long enough
+            return
+        answered = await send(
+            self._outside, webhook, delivery.id, delivery.event, delivery.job, created_at=delivery.created_at, now=now
+        )
+        await self._settle(due, after(delivery, answered, now, self._timing))
+
+    async def _settle(self, due: Due, delivery: Delivery) -> None:
+        match delivery.status:
+            case "pending":
+                seconds, count = pause(delivery.attempts, self._timing), None
+            case "delivered":
+                seconds, count = self._timing.webhook_kept, Count.WEBHOOKS_DELIVERED
+            case "failed":
+                seconds, count = self._timing.webhook_failed_kept, Count.WEBHOOKS_FAILED
+                log.warning("%s: given up: %s", delivery.id, delivery.last_attempt and delivery.last_attempt.error)
+        await self._store.webhooks.settle(due, delivery, seconds=seconds, count=count)
+
+
+def after(delivery: Delivery, answered: Answered, now: int, timing: Timing) -> Delivery:
+    """What a delivery is once it was tried."""
+    attempts = delivery.attempts + 1
+    attempt = DeliveryAttempt(at=now, status_code=answered.status, error=answered.error or _refusal(answered.status))
+    tried = delivery.model_copy(update={"attempts": attempts, "last_attempt": attempt, "next_attempt_at": None})
+    if attempt.error is None:
+        return tried.model_copy(update={"status": "delivered"})
+    again_at = now + pause(attempts, timing)
+    if answered.status == HTTPStatus.GONE or again_at > delivery.due_since + timing.webhook_given_up:
+        return tried.model_copy(update={"status": "failed"})
+    return tried.model_copy(update={"next_attempt_at": round(again_at)})
+
+
+def pause(attempts: int, timing: Timing) -> float:
+    """Seconds until the next try."""
+    return float(min(timing.webhook_first_retry * LATER ** (attempts - 1), timing.webhook_last_retry))
+
+
+def asked_again(delivery: Delivery) -> Delivery:
+    """From the beginning, whatever came of it."""
+    now = int(time.time())
+    return delivery.model_copy(update={"status": "pending", "attempts": 0, "due_since": now, "next_attempt_at": now})
+
+
+def _refusal(status: int | None) -> str | None:
+    """Why an answer is none that was hoped for."""
+    if status is None or 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return f"it answered {status}: redirects are not followed"
+    phrase = ""
+    with suppress(ValueError):
+        phrase = f" ({HTTPStatus(status).phrase})"
+    return f"it answered {status}{phrase}"

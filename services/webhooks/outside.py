@@ -1,0 +1,171 @@
+"""Posting to addresses that users name, and never to what only we can reach: each address is looked at as it is
+connected to, so that a name cannot be one thing when it is checked and another when it is used (DNS rebinding)."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import httpcore
+import httpx
+
+from services.contract.addresses import Network, networks_of
+from services.contract.errors import InvalidRequest
+from services.contract.timing import Timing
+
+Address = IPv4Address | IPv6Address
+
+NAT64 = IPv6Network("64:ff9b::/96")  # in which an IPv4 address is wrapped, of a private network too
+CONNECTIONS = 64
+SETTING = "HEADWAY_WEBHOOK_NETWORKS"
+
+
+class NotPublic(Exception):
+    """A name leads to no address that webhooks may go to."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of a post: an HTTP status, or why there was none."""
+
+    status: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which addresses may be posted to: public ones, and those of `networks`."""
+
+    networks: Sequence[Network]
+
+    @classmethod
+    def of(cls, setting: str) -> "Reach":
+        return cls(networks_of(setting))
+
+    def permits(self, address: Address) -> bool:
+        inner = _unwrapped(address)
+        return _is_public(inner) or any(inner in network for network in self.networks if _alike(inner, network))
+
+    async def checked_url(self, url: str, timing: Timing) -> str:
+        """As it will be posted to. A name that leads nowhere yet may later. Raises InvalidRequest."""
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise InvalidRequest(f"url: it cannot be read: {error}", param="url") from None
+        if problem := self._problem(parsed):
+            raise InvalidRequest(f"url: {problem}", param="url")
+        try:
+            async with asyncio.timeout(timing.webhook):
+                await self.addresses(parsed.host, parsed.port or 443)
+        except NotPublic as error:
+            raise InvalidRequest(f"url: {error}", param="url") from None
+        except (OSError, TimeoutError):
+            pass
+        return str(parsed)
+
+    def _problem(self, url: httpx.URL) -> str | None:
+        if url.scheme != "https" and not (url.scheme == "http" and self.networks):
+            return f"give https://…; http:// is taken only where {SETTING} names your own networks"
+        if not url.host:
+            return "it names no host"
+        if url.userinfo:
+            return "leave user and password out: messages are signed"
+        return "leave out what stands after #" if url.fragment else None
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Of a host, those that are permitted. Raises NotPublic, and OSError where it has none at all."""
+        found = await _resolved(host, port)
+        permitted = [str(address) for address in found if self.permits(address)]
+        if not permitted:
+            raise NotPublic(f"{host} is no public address; {SETTING} names others that may be reached")
+        return permitted
+
+
+class _Checking(httpcore.AsyncNetworkBackend):
+    """Connects to permitted addresses only. Over TLS it is still the name that must be on the certificate."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach, self._inner = reach, httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        *others, last = await self._reach.addresses(host, port)
+        for address in others:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+class Outside:
+    """Posts, and follows no redirect. Used as a context."""
+
+    def __init__(self, reach: Reach, timing: Timing) -> None:
+        self.reach, self._timing = reach, timing
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=CONNECTIONS,
+            keepalive_expiry=timing.webhook,
+            network_backend=_Checking(reach),
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answered:
+        """What is answered beside the status is not read."""
+        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        try:
+            async with (
+                asyncio.timeout(self._timing.webhook),
+                self._pool.stream("POST", url, headers=sent, content=content) as response,
+            ):
+                return Answered(response.status)
+        except TimeoutError:
+            return Answered(None, f"no answer within {self._timing.webhook:g} s")
+        except NotPublic as error:
+            return Answered(None, str(error))
+        except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+            return Answered(None, _words(error))
+
+
+async def _resolved(host: str, port: int) -> list[Address]:
+    """Raises OSError."""
+    try:
+        return [ip_address(host.strip("[]"))]
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one leads to, where it does."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
+
+
+def _is_public(address: Address) -> bool:
+    return address.is_global and not address.is_multicast and not getattr(address, "is_site_local", False)
+
+
+def _alike(address: Address, network: Network) -> bool:
+    return address.version == network.version
+
+
+def _words(error: Exception) -> str:
+    said = str(error) or type(error).__name__
+    return said.splitlines()[0][:200]

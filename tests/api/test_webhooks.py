@@ -1,0 +1,150 @@
+"""Webhooks as users meet them: by OpenAI's client, and by plain HTTP."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from services.client.stack import Stack
+from services.keysfile import Right, new_key
+from services.settings import Settings
+from tests.api.conftest import problem
+from tests.conftest import free_port, running_api
+from tests.drawing import shapes, zipped
+from tests.jobs import JOBS
+from tests.receivers import Receiver, receiving
+from tests.waiting import wait_until
+
+HOOKS = "/v1/webhooks"
+EVENTS = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+@pytest.fixture
+def open_api(settings: Settings) -> Iterator[httpx.Client]:
+    """One that may post to loopback."""
+    more = {"port": free_port(), "webhook_networks": "127.0.0.0/8"}
+    with running_api(settings.model_copy(update=more)) as client:
+        yield client
+
+
+def test_openais_client_manages_webhooks(open_api: httpx.Client, receiver: Receiver) -> None:
+    client = openai.OpenAI(base_url=f"{open_api.base_url}/v1", api_key="none")
+    made = client.webhooks.create(url=receiver.url, name="ci", event_types=["fine_tuning.job.failed"])
+    assert made.signing_secret.startswith("whsec_")
+    assert [hook.id for hook in client.webhooks.list()] == [made.id]
+    assert not hasattr(client.webhooks.retrieve(made.id), "signing_secret")
+    changed = client.webhooks.update(made.id, name="cd", event_types=["fine_tuning.job.succeeded"])
+    assert (changed.name, changed.url, changed.event_types) == ("cd", receiver.url, ["fine_tuning.job.succeeded"])
+    assert client.webhooks.event_types.list().data == EVENTS
+    tested = client.webhooks.test(made.id, event_type="fine_tuning.job.succeeded")
+    assert (tested.status_code, tested.success) == (204, True)
+    ((headers, body),) = receiver.messages
+    event = client.webhooks.unwrap(body, headers, secret=made.signing_secret)
+    assert (event.type, event.object) == ("fine_tuning.job.succeeded", "event")
+    rotated = client.webhooks.rotate_secret(made.id)
+    client.webhooks.test(made.id, event_type="fine_tuning.job.succeeded")
+    headers, body = receiver.messages[-1]
+    client.webhooks.unwrap(body, headers, secret=rotated.signing_secret)
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.unwrap(body, headers, secret=made.signing_secret)
+    assert client.webhooks.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.webhooks.retrieve(made.id)
+
+
+def test_a_test_of_a_receiver_that_is_away_says_so_at_once(open_api: httpx.Client) -> None:
+    hook = open_api.post(HOOKS, json={"url": f"http://127.0.0.1:{free_port()}/"}).json()
+    answer = open_api.post(f"{HOOKS}/{hook['id']}/test")
+    assert "did not answer" in problem(answer, 502)["detail"]
+    assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "url"),
+        ({"url": "https://10.0.0.1/"}, "url"),
+        ({"url": "http://localhost:1/"}, "url"),
+        ({"url": 1}, "url"),
+        ({"url": "https://x.example/" + "x" * 2048}, "url"),
+        ({"url": "https://1.1.1.1/", "event_types": []}, "event_types"),
+        ({"url": "https://1.1.1.1/", "event_types": ["batch.completed"]}, "event_types"),
+        ({"url": "https://1.1.1.1/", "name": "x" * 65}, "name"),
+        ({"url": "https://1.1.1.1/", "secret": "mine"}, "secret"),
+    ],
+)
+def test_a_wrong_field_is_named(api: httpx.Client, body: dict[str, Any], param: str) -> None:
+    assert problem(api.post(HOOKS, json=body), 422)["error"]["param"].startswith(param)
+
+
+def test_a_secret_is_shown_once(api: httpx.Client) -> None:
+    made = api.post(HOOKS, json={"url": "https://1.1.1.1/"}).json()
+    assert made["event_types"] == EVENTS
+    shown = [
+        api.get(HOOKS).text,
+        api.get(f"{HOOKS}/{made['id']}").text,
+        api.post(f"{HOOKS}/{made['id']}", json={}).text,
+    ]
+    secret = made["signing_secret"]
+    assert all(secret not in text and made["signing_secret_hint"] in text for text in shown)
+    assert secret.endswith(made["signing_secret_hint"][-4:])
+
+
+def test_tenants_do_not_see_each_others(settings: Settings, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.jsonl"
+    ann, ben = ({"Authorization": f"Bearer {new_key(keys, name)}"} for name in ("ann", "ben"))
+    reader = {"Authorization": f"Bearer {new_key(keys, 'ann', rights={Right.READ})}"}
+    with running_api(settings.model_copy(update={"port": free_port(), "api_keys_file": keys})) as api:
+        problem(api.post(HOOKS, json={"url": "https://1.1.1.1/"}, headers=reader), 403)
+        id = api.post(HOOKS, json={"url": "https://1.1.1.1/"}, headers=ann).json()["id"]
+        assert api.get(HOOKS, headers=ben).json()["data"] == []
+        for method in ("GET", "DELETE", "POST"):
+            problem(api.request(method, f"{HOOKS}/{id}", headers=ben, json={}), 404)
+        assert [hook["id"] for hook in api.get(HOOKS, headers=reader).json()["data"]] == [id]
+
+
+def test_pages_go_on_where_they_ended(api: httpx.Client) -> None:
+    ids = [api.post(HOOKS, json={"url": f"https://1.1.1.1/{i}"}).json()["id"] for i in range(3)]
+    first = api.get(HOOKS, params={"limit": 2}).json()
+    assert ([hook["id"] for hook in first["data"]], first["has_more"]) == (ids[:0:-1], True)
+    rest = api.get(HOOKS, params={"after": first["last_id"]}).json()
+    assert ([hook["id"] for hook in rest["data"]], rest["has_more"]) == (ids[:1], False)
+    for _ in range(17):
+        assert api.post(HOOKS, json={"url": "https://1.1.1.1/"}).is_success
+    assert "delete one" in problem(api.post(HOOKS, json={"url": "https://1.1.1.1/"}), 429)["detail"]
+
+
+def test_a_job_that_ends_is_told_and_what_became_of_it_can_be_seen(
+    the_stack: Stack, service: httpx.Client, upload: Callable[..., httpx.Response], receiver: Receiver
+) -> None:
+    """By the reaper of a whole stack."""
+    file = upload(service, zipped(shapes(2))).json()["id"]
+    receiver.answers = [410]
+    hook = service.post(HOOKS, json={"url": receiver.url}).json()
+    job = service.post(JOBS, json={"training_file": file, "n_epochs": 1}).json()["id"]
+
+    def status() -> str | None:
+        found = service.get(f"{HOOKS}/{hook['id']}/deliveries").json()["data"]
+        return found[0]["status"] if found else None
+
+    wait_until(lambda: status() == "failed")
+    (delivery,) = service.get(f"{HOOKS}/{hook['id']}/deliveries").json()["data"]
+    assert (delivery["job"], delivery["event"]) == (job, "fine_tuning.job.succeeded")
+    assert delivery["last_attempt"]["status_code"] == 410
+    again = service.post(f"{HOOKS}/{hook['id']}/deliveries/{delivery['id']}/resend")
+    assert again.json()["status"] == "pending"
+    wait_until(lambda: status() == "delivered")
+    assert json.loads(receiver.messages[-1][1])["data"] == {"id": job}
+    assert receiver.ids == [delivery["id"]] * 2
+    problem(service.post(f"{HOOKS}/{hook['id']}/deliveries/whd-x/resend"), 404)
+    service.delete(f"{HOOKS}/{hook['id']}")

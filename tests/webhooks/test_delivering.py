@@ -1,0 +1,218 @@
+"""Deliveries: born with a job's end, sent until they are taken, given up after three days, never lost on the way."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from standardwebhooks import Webhook as Verifier
+
+from services.contract.ids import new_id
+from services.contract.timing import Timing
+from services.contract.transitions import Action
+from services.contract.webhook import Delivery, NewWebhook
+from services.settings import Settings
+from services.store import keys
+from services.store.scripts import DELIVERIES_CAP
+from services.store.store import Store
+from services.store.totals import Count, read_totals
+from services.store.webhooks import MOST, OF_A_TENANT, Due, WebhookRecord
+from services.webhooks.delivering import Delivering, after, asked_again, pause
+from services.webhooks.outside import Answered
+from tests.conftest import profile, raw, result, spec
+from tests.receivers import Receiver, receiving
+
+pytestmark = pytest.mark.anyio
+
+FAST = 0.02
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+async def webhook(store: Store, url: str, tenant: str = "local", **asked: object) -> WebhookRecord:
+    made = WebhookRecord.new(NewWebhook.model_validate({"url": url} | asked))
+    assert await store.webhooks.add(tenant, made)
+    return made
+
+
+async def cancelled(store: Store, tenant: str = "local") -> str:
+    id = new_id("ftjob")
+    await store.jobs.create(id, tenant, spec())
+    await store.jobs.request(id, Action.CANCEL)
+    return id
+
+
+async def deliveries(store: Store, of: WebhookRecord) -> list[Delivery]:
+    return (await store.webhooks.deliveries("local", of.id, after=None, limit=100))[0]
+
+
+@asynccontextmanager
+async def delivering(store: Store, settings: Settings, scale: float = FAST) -> AsyncIterator[None]:
+    config = settings.model_copy(update={"webhook_networks": "127.0.0.0/8", "time_scale": scale})
+    running = asyncio.create_task(Delivering(store, config).run())
+    yield
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def until_settled(store: Store, of: WebhookRecord) -> list[Delivery]:
+    while True:
+        found = await deliveries(store, of)
+        if all(each.status != "pending" for each in found):
+            return found
+        await asyncio.sleep(0.02)
+
+
+async def test_each_end_is_told_once_signed_to_those_who_listen(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    all_ends = await webhook(store, receiver.url)
+    deaf = await webhook(store, receiver.url, event_types=["fine_tuning.job.failed"])
+    elsewhere = await webhook(store, receiver.url, tenant="other")
+    id = await cancelled(store)
+    claim = None
+    await store.jobs.create(new_id("ftjob"), "local", spec())
+    for _ in range(5):
+        claim = claim or await store.leases.claim((await waiting(store))[0], profile())
+    assert claim is not None
+    await store.leases.finish(claim, result(), "done", {})
+    await store.leases.finish(claim, result(), "done", {})  # its reply was lost
+    async with delivering(store, settings):
+        found = await until_settled(store, all_ends)
+    assert {each.job: each.event.rpartition(".")[2] for each in found} == {id: "cancelled", claim.job: "succeeded"}
+    assert await deliveries(store, deaf) == []
+    assert (await store.webhooks.deliveries("other", elsewhere.id, after=None, limit=9))[0] == []
+    assert sorted(receiver.ids) == sorted(each.id for each in found)
+    for headers, body in receiver.messages:
+        said = Verifier(all_ends.signing_secret).verify(body, headers)
+        assert said["type"] == f"fine_tuning.job.{'cancelled' if said['data']['id'] == id else 'succeeded'}"
+        assert said["object"] == "event"
+    assert (await read_totals(store.redis))[Count.WEBHOOKS_DELIVERED] == 2
+
+
+async def waiting(store: Store) -> list[str]:
+    return [id.decode() for id in await raw(store).zrange(keys.queued("any"), 0, -1)]
+
+
+async def test_a_delivery_that_is_refused_is_tried_again_with_the_same_id(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.answers = [500, 302]
+    told = await webhook(store, receiver.url)
+    await cancelled(store)
+    async with delivering(store, settings):
+        (delivery,) = await until_settled(store, told)
+    assert (delivery.status, delivery.attempts) == ("delivered", 3)
+    assert len(set(receiver.ids)) == 1
+    assert len(receiver.messages) == 3
+
+
+async def test_a_receiver_that_is_gone_for_good_is_not_asked_again_until_one_says_so(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.answers = [410]
+    told = await webhook(store, receiver.url)
+    await cancelled(store)
+    async with delivering(store, settings):
+        (delivery,) = await until_settled(store, told)
+        assert delivery.status == "failed"
+        assert delivery.last_attempt is not None
+        assert delivery.last_attempt.error == "it answered 410 (Gone)"
+        await store.webhooks.settle(Due("local", delivery.id), asked_again(delivery), seconds=0)
+        (delivery,) = await until_settled(store, told)
+    assert delivery.status == "delivered"
+
+
+async def test_one_whose_sender_died_is_sent_by_another(store: Store, settings: Settings, receiver: Receiver) -> None:
+    told = await webhook(store, receiver.url)
+    await cancelled(store)
+    short = settings.model_copy(update={"time_scale": FAST}).timing
+    store.webhooks._timing = short
+    _, (due,) = await store.webhooks.claim({}, limit=9)  # and then it is killed
+    assert (await store.webhooks.claim({}, limit=9))[1] == []
+    async with delivering(store, settings):
+        (delivery,) = await until_settled(store, told)
+    assert delivery.id == due.delivery
+    assert len(receiver.messages) == 1
+
+
+async def test_a_slow_receiver_holds_up_its_own_tenant_only(store: Store, settings: Settings) -> None:
+    await webhook(store, "http://127.0.0.1:9/")
+    await webhook(store, "http://127.0.0.1:9/", tenant="other")
+    for _ in range(OF_A_TENANT + 5):
+        await cancelled(store)
+    await cancelled(store, "other")
+    _, found = await store.webhooks.claim({}, limit=100)
+    assert [due.tenant for due in found] == ["local"] * OF_A_TENANT + ["other"]
+    assert (await store.webhooks.claim({"local": OF_A_TENANT}, limit=100))[1] == []
+
+
+async def test_a_webhook_that_is_deleted_is_told_nothing_more(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    told = await webhook(store, receiver.url)
+    await cancelled(store)
+    await store.webhooks.remove("local", told.id)
+    async with delivering(store, settings):
+        for _ in range(1000):
+            if not await raw(store).exists(keys.DUE, keys.deliveries_of("local")):
+                break
+            await asyncio.sleep(0.02)
+    assert not await raw(store).exists(keys.DUE, keys.deliveries_of("local"))
+    assert receiver.messages == []
+
+
+async def test_tries_come_ever_later_and_end_after_three_days() -> None:
+    timing, now, tries = Timing(), 0, []
+    delivery = Delivery(id="whd-", webhook="wh-", job="j", event="fine_tuning.job.failed", created_at=0, due_since=0)
+    while delivery.status == "pending":
+        delivery = after(delivery, Answered(None, "refused"), now, timing)
+        tries.append(now)
+        now = delivery.next_attempt_at or now
+    assert tries[:4] == [0, 5, 25, 105]
+    assert timing.webhook_given_up - timing.webhook_last_retry < tries[-1] <= timing.webhook_given_up
+    assert max(pause(n, timing) for n in range(1, 30)) == timing.webhook_last_retry
+    assert asked_again(delivery).status == "pending"
+
+
+async def test_both_secrets_sign_while_the_old_one_is_kept(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    told = await webhook(store, receiver.url)
+    await store.webhooks.change("local", told.rotated(keep_old_for=60))
+    await cancelled(store)
+    async with delivering(store, settings):
+        await until_settled(store, told)
+    ((headers, body),) = receiver.messages
+    now = await store.webhooks.get("local", told.id)
+    assert now is not None
+    for secret in (told.signing_secret, now.signing_secret):
+        Verifier(secret).verify(body, headers)
+    assert now.secrets_at(int(time.time()) + 61) == [now.signing_secret]
+    assert len(base64.b64decode(now.signing_secret.removeprefix("whsec_"))) == 32
+
+
+async def test_webhooks_and_deliveries_have_a_bound(store: Store) -> None:
+    told = await webhook(store, "http://127.0.0.1:9/")
+    for _ in range(MOST - 1):
+        await webhook(store, "http://127.0.0.1:9/", event_types=["fine_tuning.job.failed"])
+    assert not await store.webhooks.add("local", WebhookRecord.new(NewWebhook(url="http://127.0.0.1:9/")))
+    assert await store.webhooks.change("local", told)
+    await raw(store).hset(keys.deliveries_of("local"), mapping={str(i): "{}" for i in range(DELIVERIES_CAP)})
+    await cancelled(store)
+    assert (await read_totals(store.redis))[Count.WEBHOOKS_DROPPED] == 1
+
+
+async def test_a_webhook_that_cannot_be_read_holds_up_no_job(store: Store) -> None:
+    await raw(store).hset(keys.webhooks_of("local"), "wh-x", "{")
+    await raw(store).hset(keys.webhooks_of("local"), "wh-y", json.dumps({"url": "https://x"}))
+    record = await store.jobs.get(await cancelled(store))
+    assert record is not None
+    assert record.status == "cancelled"

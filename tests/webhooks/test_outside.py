@@ -1,0 +1,129 @@
+"""Which addresses webhooks may go to, whatever a name says when it is checked."""
+
+import asyncio
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from services.contract.errors import InvalidRequest
+from services.contract.timing import Timing
+from services.webhooks.outside import Outside, Reach
+from tests.receivers import receiving
+
+pytestmark = pytest.mark.anyio
+
+PRIVATE = [
+    "127.0.0.1",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "169.254.169.254",  # where clouds keep a machine's secrets
+    "100.64.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "fe80::1",
+    "fc00::1",
+    "fec0::1",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_what_only_we_can_reach_is_not_permitted(address: str) -> None:
+    assert not Reach.of("").permits(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"])
+def test_the_public_internet_is(address: str) -> None:
+    assert Reach.of("").permits(ip_address(address))
+
+
+def test_networks_of_ones_own_are_permitted_where_they_are_named() -> None:
+    reach = Reach.of("10.1.0.0/16, fd00::/8,192.168.1.5")
+    permitted = [a for a in ("10.1.2.3", "10.2.0.1", "fd00::1", "192.168.1.5", "192.168.1.6", "::ffff:10.1.2.3")]
+    assert [a for a in permitted if reach.permits(ip_address(a))] == [
+        "10.1.2.3",
+        "fd00::1",
+        "192.168.1.5",
+        "::ffff:10.1.2.3",
+    ]
+    assert all(Reach.of("any").permits(ip_address(address)) for address in PRIVATE)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://example.com/", "give https://"),
+        ("ftp://example.com/", "give https://"),
+        ("example.com", "give https://"),
+        ("https:///path", "no host"),
+        ("https://ann:secret@example.com/", "leave user and password out"),
+        ("https://example.com/#part", "after #"),
+        ("https://example.com:port/", "cannot be read"),
+        ("https://127.0.0.1/", "no public address"),
+        ("https://[::1]:8000/", "no public address"),
+        ("https://localhost/", "no public address"),
+        ("https://2130706433/", "no public address"),  # 127.0.0.1, as getaddrinfo reads it
+    ],
+)
+async def test_a_url_that_cannot_be_posted_to_is_refused_in_a_sentence(url: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as refusal:
+        await Reach.of("").checked_url(url, Timing())
+    assert refusal.value.param == "url"
+
+
+async def test_a_name_that_leads_nowhere_yet_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nowhere(*_: Any, **__: Any) -> None:
+        raise socket.gaierror("unknown")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nowhere)
+    assert await Reach.of("").checked_url("https://hooks.example.com", Timing()) == "https://hooks.example.com"
+
+
+async def test_a_name_that_changes_after_it_was_checked_leads_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: the first answer is public, the one at the time of the post is ours."""
+    answers = ["1.1.1.1", "127.0.0.1"]
+
+    async def rebinding(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+    with receiving() as receiver:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebinding)
+        outside = Outside(Reach.of(""), Timing())
+        url = await outside.reach.checked_url(f"https://rebound.example:{receiver.port}/", Timing())
+        answered = await outside.post(url, {}, b"{}")
+        await outside.aclose()
+    assert not answers
+    assert answered.status is None
+    assert "no public address" in str(answered.error)
+    assert receiver.messages == []
+
+
+async def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.9", "127.0.0.1")]
+
+    with receiving() as receiver:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        outside = Outside(Reach.of("127.0.0.0/8"), Timing())
+        answered = await outside.post(receiver.url.replace("127.0.0.1", "two.example"), {}, b"{}")
+        await outside.aclose()
+    assert answered.status == 204
+
+
+async def test_a_receiver_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = Timing().scaled(0.02)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        outside = Outside(Reach.of("any"), timing)
+        answered = await outside.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", {}, b"{}")
+        await outside.aclose()
+    assert answered.error == "no answer within 0.3 s"
