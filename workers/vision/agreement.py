@@ -8,6 +8,7 @@ faint as in real ones (a spectrum of 1/f): grey, turned, progressive, and large 
 
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +30,7 @@ WEIGHTS = RandomWeights(0)  # it is device, engine and decoder that are judged
 MOST_APART = 1e-4  # of fp32: the largest difference, over the largest feature
 LEAST_COSINE = 0.995  # of bf16 and fp16, centred
 LEAST_SCALED = 0.98  # of pixels at a DCT scale, centred
-TRIES = 4  # batches by which an engine's pace is taken
+TRIES = 6  # batches by which each engine's pace is taken, in turns
 WORTH = 1.1  # times as fast an engine must be to be taken before one that is preferred: equal machines should agree
 
 
@@ -105,7 +106,7 @@ def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
                 agreeing[engine] = Candidate(extract, cosine, _hash(precision, rows))
     if not agreeing:
         return None
-    rates = {engine: _rate(each.extract) for engine, each in agreeing.items() if len(agreeing) > 1}
+    rates = _rates({engine: each.extract for engine, each in agreeing.items()}) if len(agreeing) > 1 else {}
     chosen = _chosen(list(agreeing), rates)
     best = agreeing[chosen]
     return Arithmetic(
@@ -125,14 +126,16 @@ def _chosen(agreeing: list[EngineName], rates: dict[EngineName, float]) -> Engin
     return best
 
 
-def _rate(extract: Extractor) -> float:
-    """img/s: the best of a few batches, once the kernels are chosen."""
-    batch, best = photos("near"), 0.0
+def _rates(extractors: Mapping[EngineName, Extractor]) -> dict[EngineName, float]:
+    """img/s: of each the best of a few batches, once the kernels are chosen; in turns, so that a moment in which the
+    machine has other work is nobody's."""
+    batch, best = photos("near"), dict.fromkeys(extractors, 0.0)
     for _ in range(TRIES):
-        began = time.perf_counter()
-        extract(batch)
-        best = max(best, len(batch) / (time.perf_counter() - began))
-    return round(best, 1)
+        for engine, extract in extractors.items():
+            began = time.perf_counter()
+            extract(batch)
+            best[engine] = max(best[engine], round(len(batch) / (time.perf_counter() - began), 1))
+    return best
 
 
 def _hash(precision: Precision, rows: torch.Tensor) -> str:

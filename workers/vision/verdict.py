@@ -1,11 +1,12 @@
 """Preflight's verdict, kept for the next start on the same device, driver, processor and versions."""
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,18 +26,35 @@ def kept_or_made(
         path = folder / f"{_surroundings(name)}.json"
     except Exception:  # whatever a device raises that does not open
         return make()
-    with suppress(Exception):  # likewise, and whatever a file may raise
-        kept = DeviceReport.model_validate_json(path.read_bytes())
-        if holds(kept):
+    if (kept := _kept(path, holds)) is not None:
+        return kept
+    with _alone(path.with_suffix(".lock")):  # workers that start together choose the same engines
+        if (kept := _kept(path, holds)) is not None:
             return kept
-    report = make()
-    if report.ok:
-        with suppress(OSError):  # then the next start takes as long
-            folder.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{os.getpid()}")
-            draft.write_text(report.model_dump_json())
-            draft.replace(path)
-    return report
+        report = make()
+        if report.ok:
+            with suppress(OSError):  # then the next start takes as long
+                draft = path.with_suffix(f".{os.getpid()}")
+                draft.write_text(report.model_dump_json())
+                draft.replace(path)
+        return report
+
+
+def _kept(path: Path, holds: Callable[[DeviceReport], bool]) -> DeviceReport | None:
+    with suppress(Exception):  # whatever a file, or a device that no longer opens, may raise
+        kept = DeviceReport.model_validate_json(path.read_bytes())
+        return kept if holds(kept) else None
+    return None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process of this machine at a time, where the folder can be written; a lock goes with who holds it."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX)
+        yield
 
 
 def _surroundings(name: str) -> str:

@@ -117,8 +117,7 @@ def test_one_that_is_preferred_gives_way_only_to_what_is_clearly_faster(
     pace: float, chosen: EngineName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agreement, "DTYPES", {"fp32": torch.float32})
-    rates = iter([100.0, 100.0 * pace])
-    monkeypatch.setattr(agreement, "_rate", lambda extract: next(rates))
+    monkeypatch.setattr(agreement, "_rates", lambda extractors: {"openvino": 100.0, "torch": 100.0 * pace})
     assert arithmetic(CPU)["fp32"].engine == chosen
 
 

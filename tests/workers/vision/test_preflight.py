@@ -1,5 +1,7 @@
 """Preflight passes on a device that computes, and fails on one that does not, saying why."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def report() -> DeviceReport:
     """What the CPU computes in fp32."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agreement, "DTYPES", {"fp32": torch.float32})
-        patch.setattr(agreement, "_rate", lambda extract: 1.0)
+        patch.setattr(agreement, "_rates", lambda extractors: dict.fromkeys(extractors, 1.0))
         computed = agreement.arithmetic(torch.device("cpu"))
     return DeviceReport(device="cpu", model="cpu", ok=True, checks=[], precisions=computed, auto="fp32")
 
@@ -83,6 +85,19 @@ def test_the_next_start_sees_only_that_it_still_holds(tmp_path: Path, report: De
     assert start(tmp_path, report, holds=False)
 
 
+def test_workers_that_start_together_have_one_verdict(tmp_path: Path, report: DeviceReport) -> None:
+    made: list[DeviceReport] = []
+
+    def make() -> DeviceReport:
+        time.sleep(0.2)
+        made.append(report.model_copy(update={"model": f"the {len(made)}th"}))
+        return made[-1]
+
+    with ThreadPoolExecutor() as pool:
+        found = [pool.submit(verdict.kept_or_made, "cpu", tmp_path, lambda kept: True, make) for _ in range(4)]
+    assert [future.result() for future in found] == made * 4
+
+
 @pytest.mark.parametrize("changed", ["processor", "driver", "cores", "_version", "describe"])
 def test_on_another_machine_or_version_all_is_checked(
     changed: str, tmp_path: Path, report: DeviceReport, monkeypatch: pytest.MonkeyPatch
@@ -94,7 +109,7 @@ def test_on_another_machine_or_version_all_is_checked(
 
 def test_a_torn_verdict_is_none_and_one_that_is_not_good_is_not_kept(tmp_path: Path, report: DeviceReport) -> None:
     start(tmp_path, report)
-    (kept,) = tmp_path.iterdir()
+    (kept,) = tmp_path.glob("*.json")
     kept.write_bytes(kept.read_bytes()[:100])
     failed = report.model_copy(update={"ok": False})
     assert start(tmp_path, failed)
