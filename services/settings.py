@@ -2,8 +2,6 @@
 
 import json
 import logging
-import re
-import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -40,7 +38,7 @@ from services.contract.weights import (
     WeightsFile,
     WeightsSource,
 )
-from services.environment import environment, of_a_predictor
+from services.environment import environment, of_a_predictor, pass_over_links_of_kubernetes
 
 
 class Settings(BaseSettings):
@@ -58,7 +56,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "",
         description="`redis://host:6379/0`: a Redis ≥ 7 or Valkey of your own, append-only and `noeviction`, else it "
-        "is refused; `headway up` starts an embedded store if empty",
+        "is refused; `redis+sentinel://host,host/name` by Sentinels; `headway up` starts an embedded one if empty",
     )
     redis_password: str | None = Field(None, description="of that Redis, where it does not stand in the URL")
     redis_password_file: Path | None = Field(None, description="a file that holds it, where it is set nowhere else")
@@ -114,6 +112,9 @@ class Settings(BaseSettings):
     spare_memory: int = Field(2 * 1024**3, ge=0, description="bytes that a trainer kept ready may take; 0 for none")
     trainer_memory: int = Field(
         0, ge=0, description="bytes that a trainer may take until it is ended; 0 for nine tenths of the machine's"
+    )
+    worker_idle: float | None = Field(
+        None, gt=0, description="seconds without a job until a worker ends, as one that was drained; never if unset"
     )
     url: Annotated[str, AfterValidator(checked_service_url)] = Field(
         "http://127.0.0.1:8000", description="the service that the command talks to"
@@ -279,18 +280,11 @@ def _listed(text: str) -> list[str]:
 @cache
 def settings() -> Settings:
     """The process's settings, read once."""
-    _pass_over_links_of_kubernetes()
+    pass_over_links_of_kubernetes()
     try:
         return Settings()
     except ValidationError as error:
         raise SystemExit("\n".join(_sentences(error))) from None
-
-
-def _pass_over_links_of_kubernetes() -> None:
-    """Where a Service is named headway, its address comes as if it were our port."""
-    if re.match(r"(tcp|udp|sctp)://", environment().get("HEADWAY_PORT", "")):
-        address = environment().pop("HEADWAY_PORT")
-        print(f"HEADWAY_PORT={address} is Kubernetes' link to a Service, and is passed over.", file=sys.stderr)
 
 
 def _sentences(error: ValidationError) -> list[str]:

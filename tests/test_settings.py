@@ -86,6 +86,10 @@ def test_other_settings_of_the_autoscaler_are_checked(setting: dict[str, Any]) -
         ("redis://:a[b@127.0.0.1:6379/0", "percent-encode"),
         ("redis://127.0.0.1:6379/prod", "'/prod' is no database"),
         ("redis://127.0.0.1:6379?db=prod", "its db is no number"),
+        ("redis://one:1,two:2/0", "for Sentinels give redis+sentinel://"),
+        ("redis+sentinel://one,two", "it names no primary"),
+        ("redis+sentinel://one,two/main/prod", "'/prod' is no database"),
+        ("redis+sentinel://one:x,two/main", "percent-encode"),
     ],
 )
 def test_a_redis_url_that_would_be_misread_is_refused_in_a_sentence_without_its_password(
@@ -99,7 +103,12 @@ def test_a_redis_url_that_would_be_misread_is_refused_in_a_sentence_without_its_
     assert "p@ss" not in error["msg"]
 
 
-@pytest.mark.parametrize("url", ["redis://h", "redis://h?db=3", "rediss://u:p%40@h:1/2", "unix:///a/b.sock?db=1", ""])
+SENTINELS = "redis+sentinel://ann:p%40@one,[::1]:26380/main/2?sentinel_password=x"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://h?db=3", "rediss://u:p%40@h:1/2", "unix:///a/b.sock?db=1", "", SENTINELS]
+)
 def test_a_redis_url_that_means_one_thing_is_taken(url: str) -> None:
     assert Settings(redis_url=url).redis_url == url
 

@@ -5,27 +5,43 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import parse_qsl, quote, urlsplit
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
-REDIS_URL = "give redis://host:6379/0, rediss://… (TLS) or unix:///path"
+SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}  # and how the primary is reached
+SENTINEL_PORT = 26379
+REDIS_URL = "give redis://host:6379/0, rediss://… (TLS), redis+sentinel://host,host/name or unix:///path"
 PERCENT = "percent-encode what is special in a password (@ is %40, / is %2F, # is %23), or set HEADWAY_REDIS_PASSWORD"
 
 
 def checked_redis_url(url: str) -> str:
     """As redis-py will read it. Raises ValueError with a sentence, which never shows the password."""
     scheme, found, _ = url.partition("://")
-    if not found or scheme not in ("redis", "rediss", "unix"):
+    if not found or scheme not in ("redis", "rediss", "unix", *SENTINEL_SCHEMES):
         raise ValueError(f"{scheme + '://' if found else 'an address without a scheme'} is not supported: {REDIS_URL}")
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        sentinels_of(parts.netloc)
     except ValueError:
         raise ValueError(f"its host and port cannot be read: {PERCENT}") from None
     if parts.fragment or parts.netloc.count("@") > 1 or "@" in parts.path:
         raise ValueError(f"it has a raw @, / or # in its password: {PERCENT}")
-    if scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ValueError(f"{parts.path!r} is no database: Redis numbers them, as in redis://host:6379/0 or ?db=0")
+    path = parts.path
+    if scheme in SENTINEL_SCHEMES:
+        name, slash, db = path.removeprefix("/").partition("/")
+        if not name:
+            raise ValueError(f"it names no primary: give {scheme}://host:26379,host:26379/name, or …/name/0")
+        path = slash + db
+    elif "," in parts.netloc.rpartition("@")[2]:
+        raise ValueError(f"it names several hosts: for Sentinels give {scheme}+sentinel://host,host/name")
+    if scheme != "unix" and not re.fullmatch(r"/?|/\d+", path):
+        raise ValueError(f"{path!r} is no database: Redis numbers them, as in redis://host:6379/0 or ?db=0")
     if not re.fullmatch(r"|\d+", dict(parse_qsl(parts.query)).get("db", "")):
         raise ValueError("its db is no number, as in ?db=0")
     return url
+
+
+def sentinels_of(netloc: str) -> list[tuple[str, int]]:
+    """Hosts and ports, with commas between, after a user if there is one. Raises ValueError."""
+    hosts = [urlsplit(f"//{host}") for host in netloc.rpartition("@")[2].split(",")]
+    return [(host.hostname or "", host.port or SENTINEL_PORT) for host in hosts]
 
 
 def with_password(url: str, password: str | None) -> str:

@@ -11,8 +11,10 @@ from queue import Empty
 from typing import Any
 
 from kombu.transport.redis import Channel, Transport
-from redis.connection import Connection, parse_url
-from redis.exceptions import ResponseError
+from redis.connection import Connection
+from redis.exceptions import ReadOnlyError, ResponseError
+
+from services.store.address import blocking_options_of
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class HintChannel(Channel):  # type: ignore[misc]
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """What a pool of connections is made with: the URL in redis-py's reading, so that it means the same twice."""
         options = self.connection.client.transport_options
-        params: dict[str, Any] = {"db": 0, "connection_class": Connection, **parse_url(options["url"])}
+        params: dict[str, Any] = {"db": 0, **blocking_options_of(options["url"])}
         timeouts = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout")}
         if asynchronous:
             params["connection_class"] = self._polled(params["connection_class"])
@@ -98,6 +100,8 @@ class HintChannel(Channel):  # type: ignore[misc]
             super()._brpop_read(**options)
         except ResponseError as error:
             self._consumption.is_refused(error)
+            if isinstance(error, ReadOnlyError):  # a primary that was: the next connection may lead to the one that is
+                self.client.connection.disconnect()
             raise Empty from None
         except self.connection_errors:
             raise

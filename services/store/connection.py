@@ -28,6 +28,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from services.contract.errors import StoreFull, StoreUnavailable
 from services.contract.timing import Timing
+from services.store.address import blocking_options_of, options_of
 from services.store.commands import Redis
 from services.store.rights import missing_rights
 
@@ -39,7 +40,9 @@ AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
 # It answers, and takes nothing for now: its disk is full, its replicas are away, it loads, a script holds it. In a
 # pipeline or a script's error the word stands somewhere within.
 STALLED = re.compile(r"\b(MISCONF|NOREPLICAS|READONLY|MASTERDOWN|LOADING|BUSY|TRYAGAIN)\b")
-REFUSES = re.compile("HELLO must be|AUTH|invalid username-password")  # redis-py makes connection errors of these too
+# redis-py makes connection errors of these too.
+REFUSES = re.compile("HELLO must be|AUTH|invalid username-password|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER")
+TLS = re.compile(r"\[SSL: [A-Z_]+\][^(]*")
 
 
 class Outage:
@@ -81,10 +84,11 @@ def connect(url: str, timing: Timing, *, block: float = 0.0, connections: int | 
         # With them, redis-py no longer sees that a connection which waited in the pool is dead (8.1, over TCP).
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
-    if connections is None:
-        return cast(Redis, redis.asyncio.Redis.from_url(url, **options))
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=connections, timeout=timing.pool, **options
+    options |= options_of(url)
+    pool = (
+        redis.asyncio.ConnectionPool(**options)
+        if connections is None
+        else redis.asyncio.BlockingConnectionPool(max_connections=connections, timeout=timing.pool, **options)
     )
     return cast(Redis, redis.asyncio.Redis.from_pool(pool))
 
@@ -151,7 +155,7 @@ def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
 def refusal_to_connect(url: str) -> str | None:
     """What redis-py cannot make a connection of, in a sentence that does not show the password."""
     try:
-        redis.ConnectionPool.from_url(url).make_connection()
+        redis.ConnectionPool(**blocking_options_of(url)).make_connection()
     except TypeError as error:
         option = re.search("'(.*)'", str(error))
         return f"HEADWAY_REDIS_URL: its option {option[1] if option else '?'} is not known to redis-py."
@@ -168,8 +172,9 @@ async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
     except RedisError as error:
         if isinstance(error, AWAY) and not REFUSES.search(str(error)):
             raise
-        said = str(error).split(". ")[0]
-        return f"Redis refuses the connection: {said}. Check HEADWAY_REDIS_URL, with its user and password."
+        of_tls = TLS.search(str(error))
+        said = of_tls[0].strip() if of_tls else str(error).split(". ")[0]
+        return f"Redis refuses the connection: {said}. Check HEADWAY_REDIS_URL, with its user, password and TLS."
     if lacks:
         return f"Redis gives this user no right to {lacks}. What Headway needs stands in infra/README.md."
     if info.get("role") == "slave":

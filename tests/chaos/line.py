@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Coroutine
 from enum import Enum
@@ -19,14 +20,14 @@ class Mode(Enum):
 class Line:
     """A TCP port of this machine that leads to the Unix socket `target`, as long as nobody cuts it."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
         self._mode = Mode.OPEN
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls))
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     @property

@@ -1,5 +1,6 @@
 """Which Redis is trusted with jobs, and what a reader is told when there is none."""
 
+import asyncio
 import re
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from services.contract.timing import Timing
 from services.settings import Settings
+from services.store import address, keys
+from services.store.address import blocking_options_of, options_of
 from services.store.connection import (
     AWAY,
     Outage,
@@ -23,8 +26,10 @@ from services.store.connection import (
     refusal_to_connect,
     refusal_to_use,
 )
+from services.store.hints import Hints, celery
 from services.store.rights import COMMANDS
 from services.store.scripts import FOLDER
+from tests import tls
 from tests.conftest import free_port, running_valkey
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +156,36 @@ async def test_a_user_without_info_is_taken_where_redis_is_trusted(short_folder:
         async with connected(url, TIMING) as redis:
             await cast(Any, redis).execute_command("ACL", "SETUSER", "bob", "on", ">pw", "~*", "+@all", "-info")
         assert await refusal(url.replace("unix://", "unix://bob:pw@"), trusted=True) is None
+
+
+async def test_over_tls_records_and_hints_go_both_ways(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "tls.sock", tmp_path) as url, tls.before(Path(url[7:]), tmp_path) as ends:
+        secured = f"rediss://localhost:{ends.port}/0?ssl_ca_certs={ends.authority}"
+        assert await refusal(secured) is None
+        hints = celery(secured, TIMING)
+        async with connected(url, TIMING) as redis:
+            assert await Hints(redis, hints).publish("cpu")
+            assert await redis.llen(keys.train_queue("cpu")) == 1
+        with hints.connection() as connection, connection.SimpleQueue(keys.train_queue("cpu"), no_ack=True) as queue:
+            assert await asyncio.to_thread(queue.get, timeout=5)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused_in_a_sentence(
+    short_folder: Path, tmp_path: Path
+) -> None:
+    with running_valkey(short_folder / "tls.sock", tmp_path) as url, tls.before(Path(url[7:]), tmp_path) as ends:
+        assert "CERTIFICATE_VERIFY_FAILED" in (await refusal(f"rediss://localhost:{ends.port}/0") or "")
+
+
+def test_sentinels_are_asked_with_their_own_user_and_the_primarys_tls() -> None:
+    url = "rediss+sentinel://ann:p%40ss@one,two:1234/main/3?ssl_ca_certs=/ca.pem&sentinel_password=x"
+    for options in (options_of(url), blocking_options_of(url)):
+        assert (options["username"], options["password"], options["db"]) == ("ann", "p@ss", 3)
+    watched = address._Watched.of(url)
+    assert watched is not None
+    assert (watched.name, watched.sentinels) == ("main", [("one", 26379), ("two", 1234)])
+    reaching = {"ssl_ca_certs": "/ca.pem", "socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    assert watched.reaching(options_of(url), 1.0) == reaching | {"password": "x", "ssl": True}
 
 
 async def test_a_replica_is_away_until_it_is_a_primary(short_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""A primary that is killed in mid-job, and Sentinels that promote another: no job is lost, stuck or doubled."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.client import stack
+from services.settings import Settings
+from tests.conftest import TIME_SCALE, free_port
+from tests.drawing import shapes, zipped
+from tests.jobs import JOBS, Upload, ended, final_events, look, look_if_up, train_loss
+from tests.sentinels import watched
+from tests.waiting import wait_until
+
+ASKED: dict[str, Any] = {"n_epochs": 4000, "batch_size": 4, "learning_rate": 1e-3}
+CLOSE = 1e-6
+
+
+@pytest.mark.slow
+def test_a_primary_that_is_killed_in_mid_job_costs_no_job(
+    nursery: Path, features_dir: Path, tmp_path: Path, upload: Upload
+) -> None:
+    with watched(tmp_path) as redis:
+        config = Settings(
+            data_dir=tmp_path / "data",
+            cache_dir=features_dir,
+            redis_url=redis.url,
+            weights="random:0",
+            port=free_port(),
+            spare_memory=0,
+            time_scale=TIME_SCALE,
+        )
+        with (
+            stack.running(config, workers=2, worker="tests.gated.worker", predictor=False) as running,
+            httpx.Client(base_url=running.url, timeout=30) as client,
+        ):
+            asked = {"training_file": upload(client, zipped(shapes(6))).json()["id"]} | ASKED
+            undisturbed = client.post(JOBS, json=asked).json()["id"]
+            ended(client, undisturbed)
+            first = client.post(JOBS, json=asked).json()["id"]
+            wait_until(lambda: look(client, first)["progress"]["step"] > 200, seconds=60)
+            killed = redis.kill_primary()
+            second = wait_until(lambda: _submitted_if_up(client, asked), seconds=60, every=0.5)
+            assert redis.primary() != killed
+            jobs = first, second
+            wait_until(lambda: all(look_if_up(client, job)["status"] == "succeeded" for job in jobs), seconds=150)
+            for job in jobs:
+                assert len(final_events(client, job)) == 1
+                assert _curve(client, job) == pytest.approx(_curve(client, undisturbed), abs=CLOSE)
+            assert client.get("/v1/queue").json()["running"] == 0
+
+
+def _submitted_if_up(client: httpx.Client, asked: dict[str, Any]) -> str | None:
+    with contextlib.suppress(httpx.TransportError):
+        answer = client.post(JOBS, json=asked)
+        return str(answer.json()["id"]) if answer.status_code == 200 else None
+    return None
+
+
+def _curve(client: httpx.Client, job: str) -> dict[int, float]:
+    told = train_loss(client, job)
+    return dict(zip(told["step"], told["value"], strict=True))
