@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
@@ -22,6 +23,13 @@ def bare_environment() -> dict[str, str]:
 def of_a_predictor(given: Mapping[str, str]) -> dict[str, str]:
     """The same, with those settings of `given` that a predictor has."""
     return bare_environment() | {name: value for name, value in given.items() if PREDICTOR.fullmatch(name)}
+
+
+def pass_over_links_of_kubernetes() -> None:
+    """Where a Service is named headway, its address comes as if it were our port."""
+    if re.match(r"(tcp|udp|sctp)://", os.environ.get("HEADWAY_PORT", "")):
+        address = os.environ.pop("HEADWAY_PORT")
+        print(f"HEADWAY_PORT={address} is Kubernetes' link to a Service, and is passed over.", file=sys.stderr)
 
 
 def environment() -> MutableMapping[str, str]:

@@ -6,8 +6,10 @@ off costs its shards' time: its owner does them again.
 
 import asyncio
 import logging
+import math
 import shutil
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +36,7 @@ HELPER = "workers.trainer.helper"  # the module that is run
 class Helping:
     def __init__(self, worker: LocalWorker, config: Settings, store: Store, start: Start) -> None:
         self._worker, self._config, self._store, self._start = worker, config, store, start
+        self.ended_at = -math.inf  # when it last stopped, by the monotonic clock
         self._vain: set[tuple[str, int]] = set()  # attempts that this worker tried to help, and brought nothing
 
     async def help(self) -> None:
@@ -88,7 +91,7 @@ class Helping:
             self._vain.discard(attempt)  # it had no time
             raise
         finally:
-            self._worker.helps = None
+            self._worker.helps, self.ended_at = None, time.monotonic()
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _worked(self, record: JobRecord, child: Child, spec: HelperSpec) -> bool:

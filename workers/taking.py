@@ -24,6 +24,7 @@ class Taking:
         self._worker, self._spare, self._helping = worker, spare, helping
         self._config, self._store = config, store
         self._turn, self._hinted = asyncio.Lock(), asyncio.Event()
+        self._idle_since = time.monotonic()
 
     async def take(self) -> None:
         """The first job in line that this worker may take, to its end; where there is none, it helps another."""
@@ -44,7 +45,15 @@ class Taking:
                     await self.take()
                 except Exception:  # whatever it is, the next look is due
                     log.exception("a job could not be taken")
+                self._leave_if_nothing_comes()
             await asyncio.sleep(self._config.timing.look_every)
+
+    def _leave_if_nothing_comes(self) -> None:
+        """A job that comes in this very moment is finished first."""
+        most, since = self._config.worker_idle, max(self._idle_since, self._helping.ended_at)
+        if most is not None and time.monotonic() - since > most:
+            log.info("no job for %g s: this worker ends", most)
+            self._worker.duty.leave()
 
     async def has_ended(self) -> None:
         """Once no job is worked on."""
@@ -62,6 +71,7 @@ class Taking:
             log.warning("%s: this attempt's end is the reaper's to say (%s)", claim.job, type(error).__name__)
         finally:
             self._worker.job = None
+            self._idle_since = time.monotonic()
         if self._worker.duty.takes_jobs:
             await asyncio.to_thread(self._spare.prepare)  # now: before, it would have taken the running job's time
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
+from pathlib import Path
 from typing import Protocol
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +25,7 @@ from tests.autoscaler.traffic import DAYS, Arrival
 
 START = 12.0  # seconds until a started worker takes jobs; tests.benchmarks.scaling measured 10, on two cores
 MOST = 8  # workers
+MANIFEST = Path(__file__).parents[2] / "infra" / "k8s" / "worker-cpu.yaml"
 
 
 @dataclass
@@ -153,6 +156,29 @@ class Keda:
             house.start(now)
 
 
+class Kubernetes:
+    """KEDA's ScaledJob, with the numbers of infra/k8s/worker-cpu.yaml: `new = min(most, demand) − those that there are`
+    at each poll; a worker ends by itself once it was idle for so long."""
+
+    def __init__(self) -> None:
+        spec = yaml.safe_load(MANIFEST.read_text())["spec"]
+        (container,) = spec["jobTargetRef"]["template"]["spec"]["containers"]
+        given = {env["name"]: env.get("value") for env in container["env"]}
+        self._poll, self._most = spec["pollingInterval"], spec["maxReplicaCount"]
+        self._idle = float(given["HEADWAY_WORKER_IDLE"])
+        self._busy_at: dict[str, float] = {}
+
+    def look(self, house: House, now: float) -> None:
+        for worker in list(house.workers):
+            if worker.job is not None or now < worker.ready_at:
+                self._busy_at[worker.id] = now
+            elif now - self._busy_at[worker.id] > self._idle:
+                house.remove(worker, now)
+        if now % self._poll == 0:
+            for _ in range(min(self._most, len(house.queue) + house.running) - len(house.workers)):
+                house.start(now)
+
+
 class Fixed:
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -182,6 +208,7 @@ def simulated(traffic: Sequence[Arrival], policy: Policy) -> House:
 
 POLICIES: dict[str, Callable[[], Policy]] = {
     "Headway": Headway,
+    "KEDA, infra/k8s": Kubernetes,
     "KEDA, queue length": lambda: Keda(running=False),
     "KEDA, queued and running": lambda: Keda(running=True),
     "2 workers, always": lambda: Fixed(2),

@@ -7,7 +7,7 @@ import pytest
 
 from services.autoscaler.decide import Rules
 from services.contract.fleet import Pool
-from tests.autoscaler.simulation import MOST, START, Fixed, Headway, House, Keda, simulated
+from tests.autoscaler.simulation import MOST, START, Fixed, Headway, House, Keda, Kubernetes, simulated
 from tests.autoscaler.traffic import DAYS, Arrival, slow_tail
 
 Draw = Callable[[int], list[Arrival]]
@@ -70,6 +70,21 @@ def test_keda_interrupts_where_headway_does_not_and_headway_makes_nobody_wait_lo
     ours, keda = under_headway("office", 0), simulated(DAYS["office"](0), Keda(running=False))
     assert keda.interrupted > 0 == ours.interrupted
     assert sum(ours.waits) < sum(keda.waits)
+
+
+NIGHTLY = [pytest.param(kind, marks=pytest.mark.nightly) for kind in DAYS if kind != "office"]
+
+
+@pytest.mark.parametrize("kind", ["office", *NIGHTLY])
+def test_what_runs_on_kubernetes_interrupts_nothing_and_makes_few_wait(kind: str) -> None:
+    house = simulated(DAYS[kind](0), Kubernetes())
+    assert (len(house.waits), house.interrupted) == (len(DAYS[kind](0)), 0)
+    if house.most < MOST:
+        assert max(house.waits) <= START + 5 + 2  # a start, and a poll
+
+
+def test_what_runs_on_kubernetes_goes_to_zero() -> None:
+    assert simulated([Arrival(10.0, 5.0)], Kubernetes()).workers == []
 
 
 def test_a_fixed_number_is_what_it_says() -> None:

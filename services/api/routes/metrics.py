@@ -1,7 +1,7 @@
 """What Prometheus scrapes: read from the store at each scrape, so that every API process tells the same."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from services.api.deps import TheStore, TheStreams
 from services.contract.fleet import AutoscalerReport, Worker
+from services.store.keys import KINDS
 from services.store.totals import Count, KindCount, Totals, read_totals
 
 router = APIRouter(tags=["health"])
@@ -20,14 +21,18 @@ router = APIRouter(tags=["health"])
 async def metrics(store: TheStore, streams: TheStreams) -> Response:
     """Counts, and nobody's data: it needs no key."""
     totals = await read_totals(store.redis)
+    waiting, workers = await store.jobs.waiting(), await store.workers.all()
     families = [
-        _gauge("jobs_queued", "Jobs that wait, by the device kind that they wait for.", await store.jobs.waiting()),
+        _gauge("jobs_queued", "Jobs that wait, by the device kind that they wait for.", waiting),
+        _gauge(
+            "workers_demand", "Jobs that wait, and workers that have one: what to scale on.", _demand(waiting, workers)
+        ),
         _one_gauge("jobs_running", "Jobs that a worker owns.", await store.jobs.running()),
         _one_gauge("jobs_set_aside", "Jobs that this version cannot read.", len(await store.jobs.aside())),
         *_ends(totals),
         *_features(totals),
         _webhooks(totals),
-        _workers(await store.workers.all()),
+        _workers(workers),
         *_autoscaler(await store.autoscaling.read(), totals),
         *_memory(await _info(store)),
         _one_gauge("streams_open", "Live event streams of this API process.", streams.open),
@@ -75,6 +80,12 @@ def _webhooks(totals: Totals) -> Metric:
         "dropped": totals[Count.WEBHOOKS_DROPPED],
     }
     return _counters("webhook_deliveries", "Messages that came through, were given up or dropped.", "result", found)
+
+
+def _demand(waiting: Mapping[str, int], workers: Sequence[Worker]) -> dict[str, int]:
+    """By the kind that a job waits for, and that a busy worker is of."""
+    busy = Counter(worker.kind for worker in workers if worker.job is not None)
+    return {kind: waiting.get(kind, 0) + busy[kind] for kind in KINDS}
 
 
 def _workers(workers: list[Worker]) -> Metric:
