@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -143,14 +144,15 @@ def pipeline(place: Place) -> Figures:
 
 def head_step(place: Place) -> Figures:
     """A step of the head at batch 64, 10 labels: DataLoader, autograd and SGD; and ours, for 1 and 16 heads."""
-    n, labels, batch = 2048, 10, 64
+    n, labels, batch, epochs = 2048, 10, 64, 8
     table = _random_table(n, labels)
     hp = Hyperparameters(learning_rate=1e-3)
 
     def plain() -> None:
         layer = nn.Linear(512, labels)
         optimizer = torch.optim.SGD(layer.parameters(), lr=hp.learning_rate, momentum=hp.momentum)
-        for x, y in DataLoader(TensorDataset(table.features, table.labels), batch, shuffle=True):
+        loader = DataLoader(TensorDataset(table.features, table.labels), batch, shuffle=True)
+        for x, y in chain.from_iterable(loader for _ in range(epochs)):
             optimizer.zero_grad()
             loss = F.cross_entropy(layer(x), y)
             loss.backward()
@@ -158,31 +160,32 @@ def head_step(place: Place) -> Figures:
             loss.item()
 
     def ours(heads: int) -> Callable[[], None]:
-        def epoch() -> None:
+        def train() -> None:
             state = fresh(head.fresh(0, labels), [hp] * heads, head.Scaler.none())
             x, y = table.features.numpy(), table.labels.numpy()
-            for rows in np.split(np.random.default_rng(0).permutation(n), n // batch):
-                state.buckets[0].stack.step(x.take(rows, axis=0), y[rows], [1e-3] * heads)
+            for epoch in range(epochs):
+                for rows in np.split(np.random.default_rng(epoch).permutation(n), n // batch):
+                    state.buckets[0].stack.step(x.take(rows, axis=0), y[rows], [1e-3] * heads)
 
-        return epoch
+        return train
 
     ways: Ways = {
         "plain": plain,
         "ours": ours(1),
         "ours, 16 heads": ours(16),
-        "torch, fused": lambda: _torch_epoch(table, labels, batch),
+        "torch, fused": lambda: _torch_epochs(table, labels, batch, epochs),
     }
-    rates = _in_turns(place.runs, ways, per=n // batch)  # steps a second
+    rates = _in_turns(place.runs, ways, per=epochs * n // batch)  # steps a second
     found = {f"head step, {name}, µs": [1e6 / rate for rate in values] for name, values in rates.items()}
     return found | {"head step, plain / ours": _ratio(rates["ours"], rates["plain"])}
 
 
-def _torch_epoch(table: Table, labels: int, batch: int) -> None:
+def _torch_epochs(table: Table, labels: int, batch: int, epochs: int) -> None:
     """The same fused step in torch: what the choice of numpy is measured against."""
     weight, bias = torch.zeros(labels, 512), torch.zeros(labels)
     moments = torch.zeros_like(weight), torch.zeros_like(bias)
     with torch.inference_mode():
-        for rows in torch.randperm(len(table)).split(batch):
+        for rows in chain.from_iterable(torch.randperm(len(table)).split(batch) for _ in range(epochs)):
             x, y = table.features[rows], table.labels[rows]
             log_probs = torch.log_softmax(x @ weight.T + bias, 1)
             float(-log_probs.gather(1, y[:, None]).mean())

@@ -47,6 +47,7 @@ class HeadStack:
         self._momentum = _column(hp.momentum for hp in trials)  # (H, 1, 1)
         self._nesterov = _column(hp.nesterov for hp in trials)  # (H, 1, 1), 1 or 0
         self._decay = _column(hp.weight_decay for hp in trials)  # (H, 1, 1)
+        self._any_decays, self._any_nesterov = bool(self._decay.any()), bool(self._nesterov.any())
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -91,11 +92,11 @@ class HeadStack:
 
     def _descend(self, parameter: Floats, momentum: Floats, gradient: Floats, rate: Floats) -> None:
         """torch.optim.SGD's update, in place; `gradient` is used up."""
-        if self._decay.any():
+        if self._any_decays:
             gradient += self._decay * parameter
         momentum *= self._momentum
         momentum += gradient
-        if self._nesterov.any():  # Sutskever et al. 2013, as torch has it
+        if self._any_nesterov:  # Sutskever et al. 2013, as torch has it
             step = np.where(self._nesterov, gradient + self._momentum * momentum, momentum)
         else:
             step = momentum
