@@ -26,10 +26,11 @@ def of_a_predictor(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def pass_over_links_of_kubernetes() -> None:
-    """Where a Service is named headway, its address comes as if it were our port."""
-    if re.match(r"(tcp|udp|sctp)://", os.environ.get("HEADWAY_PORT", "")):
-        address = os.environ.pop("HEADWAY_PORT")
-        print(f"HEADWAY_PORT={address} is Kubernetes' link to a Service, and is passed over.", file=sys.stderr)
+    """Where a Service is named headway, or headway-something, its address comes as if it were a port of ours."""
+    for name in [name for name in os.environ if re.fullmatch(r"HEADWAY_(.*_)?PORT", name)]:
+        if re.match(r"(tcp|udp|sctp)://", os.environ[name]):
+            address = os.environ.pop(name)
+            print(f"{name}={address} is Kubernetes' link to a Service, and is passed over.", file=sys.stderr)
 
 
 def environment() -> MutableMapping[str, str]:

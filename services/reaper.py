@@ -56,12 +56,12 @@ class Reaper:
             try:
                 if await self._is_my_turn():
                     await self.one_pass()
-                self._config.show_alive()
             except Exception as error:  # what this pass could not do, the next may
                 if is_away(error):
                     self._not_before = time.monotonic() + self._timing.lease
                 else:
                     log.exception("a pass failed")
+            self._config.show_alive()
             await asyncio.sleep(self._timing.reaper_every)
 
     async def one_pass(self, *, shift: float = 0.0) -> None:

@@ -57,3 +57,9 @@ def final_events(client: httpx.Client, job: str) -> list[str]:
     events = client.get(f"{JOBS}/{job}/events", params={"limit": 100}).json()["data"]
     ends = ("succeeded", "failed", "cancelled")
     return [event["message"] for event in events if (event["data"] or {}).get("status") in ends]
+
+
+def curve(client: httpx.Client, job: str) -> dict[int, float]:
+    """Its training loss by step."""
+    told = train_loss(client, job)
+    return dict(zip(told["step"], told["value"], strict=True))

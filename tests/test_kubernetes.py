@@ -116,6 +116,7 @@ def test_each_setting_is_one() -> None:
 @pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
 def test_each_pod_is_hardened_and_bounded(pod: Manifest) -> None:
     assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsUser"] == 10001  # the images' user
     for container in pod["containers"]:
         assert container["securityContext"] == {

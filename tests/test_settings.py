@@ -88,6 +88,8 @@ def test_other_settings_of_the_autoscaler_are_checked(setting: dict[str, Any]) -
         ("redis://127.0.0.1:6379?db=prod", "its db is no number"),
         ("redis://one:1,two:2/0", "for Sentinels give redis+sentinel://"),
         ("redis+sentinel://one,two", "it names no primary"),
+        ("redis+sentinel://,/main", "without a host"),
+        ("redis+sentinel:///main", "without a host"),
         ("redis+sentinel://one,two/main/prod", "'/prod' is no database"),
         ("redis+sentinel://one:x,two/main", "percent-encode"),
     ],

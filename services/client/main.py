@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services import __version__
-from services.client import jobs, keys, predict, replay, train
+from services.client import backup, jobs, keys, predict, replay, train
 from services.client.options import ApiKey, Url, service, with_options
 from services.client.terminal import console, fail, shown
 from services.client.up import serve
@@ -26,6 +26,7 @@ app.add_typer(train.app)
 app.add_typer(predict.app)
 app.add_typer(replay.app)
 app.add_typer(jobs.app)
+app.add_typer(backup.app)
 app.add_typer(keys.app, name="keys")
 
 Port = Annotated[int | None, typer.Option(help="HEADWAY_PORT")]

@@ -90,7 +90,7 @@ def running(
     _refuse_busy_port(settings)
     with ExitStack() as stop:
         data = _made_folder(settings.data_dir)
-        stop.enter_context(_locked(data))
+        stop.enter_context(locked(data))
         sockets = Path(stop.enter_context(short_folder()))
         settings = settings.model_copy(update={"data_dir": data})
         if predictor:
@@ -230,7 +230,8 @@ def _made_folder(path: Path) -> Path:
 
 
 @contextmanager
-def _locked(data: Path) -> Iterator[None]:
+def locked(data: Path) -> Iterator[None]:
+    """The data folder is this process's alone. Raises StackError."""
     with (data / "lock").open("a") as file:
         _lock(file, data)
         yield

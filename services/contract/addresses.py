@@ -26,6 +26,8 @@ def checked_redis_url(url: str) -> str:
     path = parts.path
     if scheme in SENTINEL_SCHEMES:
         name, slash, db = path.removeprefix("/").partition("/")
+        if not all(host for host, _ in sentinels_of(parts.netloc)):
+            raise ValueError(f"it has a comma without a host: give {scheme}://host:26379,host:26379/name")
         if not name:
             raise ValueError(f"it names no primary: give {scheme}://host:26379,host:26379/name, or …/name/0")
         path = slash + db

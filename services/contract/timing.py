@@ -90,6 +90,7 @@ class Timing(Durations):
 
     # webhooks
     webhook_every: float = 0.5  # looked for what is due
+    webhook_turn: float = 1.0  # what is beyond a tenant's share waits for, behind the others'
     webhook: float = 15.0  # a receiver has to answer
     webhook_lease: float = 60.0  # in which a delivery is tried and settled
     webhook_first_retry: float = 5.0  # after a try that failed; four times as long after each further one, up to

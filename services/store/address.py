@@ -5,19 +5,27 @@ only another kind of connection, and lies in the pools that any URL gets.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import redis.asyncio.connection
-import redis.asyncio.retry
-import redis.asyncio.sentinel
+import redis.asyncio
 import redis.connection
-import redis.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
 from services.contract.addresses import SENTINEL_SCHEMES, sentinels_of
+
+
+def sentinel_refusal(url: str) -> str | None:
+    """The option that a connection to a Sentinel does not know, if there is one."""
+    watched = _Watched.of(url)
+    try:
+        redis.Redis(**watched.reaching({}, None)) if watched else None
+    except TypeError as error:
+        return str(error).replace("'", "'sentinel_", 1)
+    return None
 
 
 def options_of(url: str) -> dict[str, Any]:
@@ -36,32 +44,36 @@ def blocking_options_of(url: str) -> dict[str, Any]:
     return options | {"connection_class": _led_blocking(kind, watched, options) if watched else kind}
 
 
-@dataclass(frozen=True)
 class _Watched:
     """A primary that Sentinels watch. `direct` is its URL, but for host and port; `own` leads to the Sentinels."""
 
-    name: str
-    sentinels: list[tuple[str, int]]
-    own: Mapping[str, str]
-    direct: str
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        user, at, _ = parts.netloc.rpartition("@")
+        self.name, _, db = parts.path.removeprefix("/").partition("/")
+        query = dict(parse_qsl(parts.query))
+        self.own = {n.removeprefix("sentinel_"): query.pop(n) for n in list(query) if n.startswith("sentinel_")}
+        self.direct = f"{SENTINEL_SCHEMES[parts.scheme]}://{user}{at}primary/{db}?{urlencode(query)}"
+        self.sentinels = sentinels_of(parts.netloc)
 
     @classmethod
     def of(cls, url: str) -> "_Watched | None":
-        parts = urlsplit(url)
-        if parts.scheme not in SENTINEL_SCHEMES:
-            return None
-        user, at, _ = parts.netloc.rpartition("@")
-        name, _, db = parts.path.removeprefix("/").partition("/")
-        query = dict(parse_qsl(parts.query))
-        own = {n.removeprefix("sentinel_"): query.pop(n) for n in list(query) if n.startswith("sentinel_")}
-        direct = f"{SENTINEL_SCHEMES[parts.scheme]}://{user}{at}primary/{db}?{urlencode(query)}"
-        return cls(name, sentinels_of(parts.netloc), own, direct)
+        return cls(url) if urlsplit(url).scheme in SENTINEL_SCHEMES else None
 
     def reaching(self, options: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
-        """What Sentinels are reached with: their own user, the primary's TLS."""
+        """What each Sentinel is reached with: its own user, the primary's TLS; all together take `seconds` at most."""
         tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-        timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        each = seconds and seconds / len(self.sentinels)
+        timeouts = {"socket_timeout": each, "socket_connect_timeout": each}
         return {**tls, **timeouts, **self.own, "ssl": self.direct.startswith("rediss://")}
+
+    def answered(self, sentinel: tuple[str, int]) -> None:
+        """It is asked first from now on."""
+        self.sentinels = [sentinel, *(other for other in self.sentinels if other != sentinel)]
+
+    def unknown(self, last: Exception | None) -> ConnectionError:
+        """What to raise where no Sentinel could say it: what the last one raised, if one did."""
+        return last if isinstance(last, ConnectionError) else ConnectionError(f"no Sentinel knows {self.name} ({last})")
 
 
 def _led(kind: type[Any], watched: _Watched, options: Mapping[str, Any]) -> type[Any]:
@@ -69,15 +81,25 @@ def _led(kind: type[Any], watched: _Watched, options: Mapping[str, Any]) -> type
 
     class Led(kind):  # type: ignore[misc]
         async def _connect(self) -> None:
-            retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-            reaching = watched.reaching(options, self.socket_connect_timeout) | {"retry": retry}
-            asked = redis.asyncio.sentinel.Sentinel(watched.sentinels, sentinel_kwargs=reaching)
-            try:
-                self.host, self.port = await asked.discover_master(watched.name)
-            finally:
-                for sentinel in asked.sentinels:
-                    await sentinel.aclose()
+            self.host, self.port = await self._primary()
             await super()._connect()
+
+        async def _primary(self) -> Any:
+            last: Exception | None = None
+            reaching = watched.reaching(options, self.socket_connect_timeout)
+            for host, port in list(watched.sentinels):
+                async with redis.asyncio.Redis(
+                    host=host, port=port, retry=AsyncRetry(NoBackoff(), 0), **reaching
+                ) as asked:
+                    try:
+                        found = await asked.sentinel_get_master_addr_by_name(watched.name)
+                    except RedisError as error:
+                        last = error
+                        continue
+                if found is not None:
+                    watched.answered((host, port))
+                    return found
+            raise watched.unknown(last)
 
     return Led
 
@@ -87,13 +109,22 @@ def _led_blocking(kind: type[Any], watched: _Watched, options: Mapping[str, Any]
 
     class LedBlocking(kind):  # type: ignore[misc]
         def _connect(self) -> Any:
-            reaching = watched.reaching(options, self.socket_connect_timeout) | {"retry": Retry(NoBackoff(), 0)}
-            asked = redis.sentinel.Sentinel(watched.sentinels, sentinel_kwargs=reaching)
-            try:
-                self.host, self.port = asked.discover_master(watched.name)
-            finally:
-                for sentinel in asked.sentinels:
-                    sentinel.close()
+            self.host, self.port = self._primary()
             return super()._connect()
+
+        def _primary(self) -> Any:
+            last: Exception | None = None
+            reaching = watched.reaching(options, self.socket_connect_timeout) | {"retry": Retry(NoBackoff(), 0)}
+            for host, port in list(watched.sentinels):
+                with redis.Redis(host=host, port=port, **reaching) as asked:
+                    try:
+                        found = asked.sentinel_get_master_addr_by_name(watched.name)
+                    except RedisError as error:
+                        last = error
+                        continue
+                if found is not None:
+                    watched.answered((host, port))
+                    return found
+            raise watched.unknown(last)
 
     return LedBlocking

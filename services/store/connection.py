@@ -28,7 +28,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from services.contract.errors import StoreFull, StoreUnavailable
 from services.contract.timing import Timing
-from services.store.address import blocking_options_of, options_of
+from services.store.address import blocking_options_of, options_of, sentinel_refusal
 from services.store.commands import Redis
 from services.store.rights import missing_rights
 
@@ -156,12 +156,15 @@ def refusal_to_connect(url: str) -> str | None:
     """What redis-py cannot make a connection of, in a sentence that does not show the password."""
     try:
         redis.ConnectionPool(**blocking_options_of(url)).make_connection()
+        unknown = sentinel_refusal(url)
     except TypeError as error:
-        option = re.search("'(.*)'", str(error))
-        return f"HEADWAY_REDIS_URL: its option {option[1] if option else '?'} is not known to redis-py."
+        unknown = str(error)
     except ValueError as error:
         return f"HEADWAY_REDIS_URL: {error}"
-    return None
+    if unknown is None:
+        return None
+    option = re.search("'(.*)'", unknown)
+    return f"HEADWAY_REDIS_URL: its option {option[1] if option else '?'} is not known to redis-py."
 
 
 async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:

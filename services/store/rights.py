@@ -27,6 +27,7 @@ COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
     ("HGETALL", K),
     ("HINCRBY", K, "f", "0"),
     ("HINCRBYFLOAT", K, "f", "0"),
+    ("HKEYS", K),
     ("HLEN", K),
     ("HMGET", K, "f"),
     ("HSET", K, "f", "v"),

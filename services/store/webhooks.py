@@ -1,11 +1,10 @@
 """Webhooks and what they were told: who is to be told what is written as a job ends, by the script that ends it."""
 
-import asyncio
 import base64
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +18,7 @@ from services.store.scripts import DELIVERIES_CAP, Answer, Scripts
 from services.store.totals import Count
 
 MOST = 20  # webhooks of a tenant
-OF_A_TENANT = 8  # deliveries under way: one whose receivers are slow leaves room
+OF_A_TENANT = 4  # deliveries under way: one whose receivers are slow leaves room
 SECRET_BYTES = 32
 
 
@@ -42,20 +41,19 @@ class WebhookRecord(WebhookWithSecret):
         )
 
     def changed(self, asked: ChangedWebhook) -> Self:
-        return self.model_copy(update=asked.model_dump(exclude_none=True) | {"updated_at": int(time.time())})
+        changed = self.model_copy(update=asked.model_dump(exclude_none=True))
+        return self if changed == self else changed.model_copy(update={"updated_at": int(time.time())})
 
     def rotated(self, *, keep_old_for: float) -> Self:
         """With a new secret; the old one stays for so many seconds."""
         now, secret = int(time.time()), _new_secret()
-        return self.model_copy(
-            update={
-                "signing_secret": secret,
-                "signing_secret_hint": _hint(secret),
-                "old_secret": self.signing_secret if keep_old_for else None,
-                "old_secret_until": now + round(keep_old_for),
-                "updated_at": now,
-            }
-        )
+        kept = {"old_secret": self.signing_secret, "old_secret_until": now + round(keep_old_for)}
+        if self.old_secret and now < self.old_secret_until:  # asked twice: it is the older one that a receiver has
+            kept = {}
+        if not keep_old_for:
+            kept = {"old_secret": None, "old_secret_until": 0}
+        new = {"signing_secret": secret, "signing_secret_hint": _hint(secret), "updated_at": now}
+        return self.model_copy(update=new | kept)
 
     def secrets_at(self, now: int) -> list[str]:
         """That messages are signed by."""
@@ -79,21 +77,37 @@ class Due:
     delivery: str
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A delivery as it lies in Redis: `read` is None where another version wrote it."""
+
+    raw: bytes
+    read: Delivery | None
+
+
 class Webhooks:
     def __init__(self, redis: Redis, scripts: Scripts, timing: Timing) -> None:
         self._redis, self._scripts, self._timing = redis, scripts, timing
 
     async def add(self, tenant: str, webhook: WebhookRecord) -> bool:
         """False where the tenant has as many as it may."""
-        return await self._put(tenant, webhook, most=MOST) is Answer.OK
+        return await self._put(tenant, webhook, b"")
 
-    async def change(self, tenant: str, webhook: WebhookRecord) -> bool:
-        """False where it was deleted meanwhile."""
-        return await self._put(tenant, webhook, most=0) is Answer.OK
+    async def change(
+        self, tenant: str, id: str, alter: Callable[[WebhookRecord], WebhookRecord]
+    ) -> WebhookRecord | None:
+        """As `alter` has it, whoever else changes it meanwhile; None where it is not there."""
+        while (raw := await self._redis.hget(keys.webhooks_of(tenant), id)) is not None:
+            known = next(readable(WebhookRecord, [raw]), None)
+            if known is None:
+                return None
+            if await self._put(tenant, changed := alter(known), raw):
+                return changed
+        return None
 
-    async def _put(self, tenant: str, webhook: WebhookRecord, *, most: int) -> Answer:
-        args: list[Value] = [webhook.id, webhook.model_dump_json(), most]
-        return (await self._scripts("put_webhook", [keys.webhooks_of(tenant)], args))[0]
+    async def _put(self, tenant: str, webhook: WebhookRecord, was: bytes) -> bool:
+        args: list[Value] = [webhook.id, webhook.model_dump_json(), was, MOST]
+        return (await self._scripts("put_webhook", [keys.webhooks_of(tenant)], args))[0] is Answer.OK
 
     async def all(self, tenant: str) -> list[WebhookRecord]:
         """Newest first."""
@@ -104,12 +118,16 @@ class Webhooks:
         found = await self._redis.hget(keys.webhooks_of(tenant), id)
         return next(readable(WebhookRecord, [found]), None) if found else None
 
+    async def is_there(self, tenant: str, id: str) -> bool:
+        """Also one that cannot be read."""
+        return await self._redis.hget(keys.webhooks_of(tenant), id) is not None
+
     async def remove(self, tenant: str, id: str) -> None:
         """With what it was told; what is due of it goes as it comes."""
-        known = await self._redis.hgetall(keys.deliveries_of(tenant))
+        of_it = await self._deliveries_of(tenant, id)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hdel(keys.webhooks_of(tenant), id)
-            if of_it := [delivery.decode() for delivery in known if _is_of(delivery.decode(), id)]:
+            if of_it:
                 pipe.hdel(keys.deliveries_of(tenant), *of_it)
             await pipe.execute()
 
@@ -123,37 +141,37 @@ class Webhooks:
         self, tenant: str, webhook: str, *, after: str | None, limit: int
     ) -> tuple[list[Delivery], bool]:
         """Of the newest jobs first, from the one beyond `after`; and whether there are more."""
-        known = await self._redis.hgetall(keys.deliveries_of(tenant))
-        return await asyncio.to_thread(_page, known, webhook, after, limit)
+        beyond = [id for id in await self._deliveries_of(tenant, webhook) if after is None or id < after]
+        page = sorted(beyond, reverse=True)[:limit]
+        found = await self._redis.hmget(keys.deliveries_of(tenant), page) if page else []
+        return list(readable(Delivery, filter(None, found))), len(beyond) > limit
 
-    async def delivery(self, tenant: str, id: str) -> Delivery | None:
-        found = await self._redis.hget(keys.deliveries_of(tenant), id)
-        return next(readable(Delivery, [found]), None) if found else None
+    async def _deliveries_of(self, tenant: str, webhook: str) -> list[str]:
+        known = await self._redis.hkeys(keys.deliveries_of(tenant))
+        prefix = f"whd-{webhook.removeprefix('wh-')}-"
+        return [id for id in map(bytes.decode, known) if id.startswith(prefix)]
+
+    async def delivery(self, tenant: str, id: str) -> Kept | None:
+        raw = await self._redis.hget(keys.deliveries_of(tenant), id)
+        return Kept(raw, next(readable(Delivery, [raw]), None)) if raw is not None else None
 
     async def claim(self, under_way: Mapping[str, int], *, limit: int) -> tuple[int, list[Due]]:
         """What is due, and ours for a while; and Redis' time, s. `under_way`: how many each tenant has already."""
-        lease = round(self._timing.webhook_lease * 1000)
-        args: list[Value] = [lease, limit, OF_A_TENANT, json.dumps(dict(under_way))]
+        lease, moment = (round(seconds * 1000) for seconds in (self._timing.webhook_lease, self._timing.webhook_turn))
+        args: list[Value] = [lease, limit, OF_A_TENANT, json.dumps(dict(under_way)), moment]
         _, (now, *members) = await self._scripts("claim_deliveries", [keys.DUE], args, patience=0)
         return int(now), [Due(*member.decode().split(" ", 1)) for member in members]
 
-    async def settle(self, due: Due, delivery: Delivery | None, *, seconds: float, count: Count | None = None) -> None:
-        """It is this now, and due again in so many seconds; None is gone. What was delivered stays if there is room."""
+    async def settle(
+        self, due: Due, was: bytes, delivery: Delivery | None, *, seconds: float, count: Count | None = None
+    ) -> Answer:
+        """It is this now, and due again in so many seconds; None goes. What is over stays while there is room. Refused
+        where it is no longer as it `was`: somebody asked for it anew, or it was settled."""
         said = delivery.model_dump_json() if delivery else ""
-        room = DELIVERIES_CAP // (2 if delivery and delivery.status == "delivered" else 1)
-        args: list[Value] = [due.tenant, due.delivery, said, round(seconds * 1000), count or "", room]
+        room = DELIVERIES_CAP if delivery and delivery.status == "pending" else DELIVERIES_CAP // 2
+        args: list[Value] = [due.tenant, due.delivery, was, said, round(seconds * 1000), count or "", room]
         of_it = [keys.deliveries_of(due.tenant), keys.DUE, keys.TOTALS]
-        await self._scripts("settle_delivery", of_it, args)
-
-
-def _page(known: Mapping[bytes, bytes], webhook: str, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
-    ids = sorted((id for id in known if _is_of(id.decode(), webhook)), reverse=True)
-    beyond = [id for id in ids if after is None or id.decode() < after]
-    return list(readable(Delivery, (known[id] for id in beyond[:limit]))), len(beyond) > limit
-
-
-def _is_of(delivery: str, webhook: str) -> bool:
-    return delivery.startswith(f"whd-{webhook.removeprefix('wh-')}-")
+        return (await self._scripts("settle_delivery", of_it, args))[0]
 
 
 def _new_secret() -> str:

@@ -10,8 +10,6 @@ from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
 
-from redis.exceptions import RedisError
-
 from services.contract.timing import Timing
 from services.contract.webhook import Delivery, DeliveryAttempt
 from services.settings import Settings
@@ -24,7 +22,7 @@ from services.webhooks.outside import Answered, Outside, Reach
 
 log = logging.getLogger("headway.webhooks")
 
-AT_ONCE = 32  # deliveries under way
+AT_ONCE = 64  # deliveries under way
 LATER = 4  # times as long as before, until the next try
 
 
@@ -39,7 +37,10 @@ class Delivering:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    await self._begin_what_is_due(tasks)
+                    try:
+                        await self._begin_what_is_due(tasks)
+                    except Exception as error:  # what could not be claimed now may be with the next look
+                        _note(error, "no deliveries could be claimed")
                     await asyncio.sleep(self._timing.webhook_every)
         finally:
             await self._outside.aclose()
@@ -48,12 +49,7 @@ class Delivering:
         free = AT_ONCE - self._under_way.total()
         if not free:
             return
-        try:
-            now, found = await self._store.webhooks.claim(self._under_way, limit=free)
-        except RedisError as error:
-            if not is_away(error):
-                log.exception("no deliveries could be claimed")
-            return
+        now, found = await self._store.webhooks.claim(self._under_way, limit=free)
         for due in found:
             self._under_way[due.tenant] += 1
             tasks.create_task(self._see_to(due, now))
@@ -62,26 +58,31 @@ class Delivering:
         """What goes wrong here is tried again once the lease has ended."""
         try:
             await self._deliver(due, now)
-        except RedisError as error:
-            if not is_away(error):
-                log.exception("%s", due.delivery)
-        except Exception:
-            log.exception("%s", due.delivery)
+        except Exception as error:
+            _note(error, due.delivery)
         finally:
-            self._under_way[due.tenant] -= 1
+            self._under_way -= Counter([due.tenant])  # which leaves out those that have none
 
     async def _deliver(self, due: Due, now: int) -> None:
-        delivery = await self._store.webhooks.delivery(due.tenant, due.delivery)
-        webhook = await self._store.webhooks.get(due.tenant, delivery.webhook) if delivery else None
-        if delivery is None or webhook is None or delivery.status != "pending":
-            await self._store.webhooks.settle(due, None, seconds=0)  # deleted, or kept for long enough
+        webhooks = self._store.webhooks
+        kept = await webhooks.delivery(due.tenant, due.delivery)
+        if kept is None:
+            await webhooks.settle(due, b"", None, seconds=0)
+            return
+        if (delivery := kept.read) is None:
+            return  # another version's to send
+        webhook = await webhooks.get(due.tenant, delivery.webhook)
+        if webhook is None and await webhooks.is_there(due.tenant, delivery.webhook):
+            return  # likewise
+        if webhook is None or delivery.status != "pending":  # deleted, or kept for long enough
+            await webhooks.settle(due, kept.raw, None, seconds=0)
             return
         answered = await send(
             self._outside, webhook, delivery.id, delivery.event, delivery.job, created_at=delivery.created_at, now=now
         )
-        await self._settle(due, after(delivery, answered, now, self._timing))
+        await self._settle(due, kept.raw, after(delivery, answered, now, self._timing))
 
-    async def _settle(self, due: Due, delivery: Delivery) -> None:
+    async def _settle(self, due: Due, was: bytes, delivery: Delivery) -> None:
         match delivery.status:
             case "pending":
                 seconds, count = pause(delivery.attempts, self._timing), None
@@ -90,7 +91,13 @@ class Delivering:
             case "failed":
                 seconds, count = self._timing.webhook_failed_kept, Count.WEBHOOKS_FAILED
                 log.warning("%s: given up: %s", delivery.id, delivery.last_attempt and delivery.last_attempt.error)
-        await self._store.webhooks.settle(due, delivery, seconds=seconds, count=count)
+        await self._store.webhooks.settle(due, was, delivery, seconds=seconds, count=count)
+
+
+def _note(error: Exception, what: str) -> None:
+    """That Redis is away is said once, by who asked it."""
+    if not is_away(error):
+        log.exception("%s", what, exc_info=error)
 
 
 def after(delivery: Delivery, answered: Answered, now: int, timing: Timing) -> Delivery:

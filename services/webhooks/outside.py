@@ -4,8 +4,10 @@ connected to, so that a name cannot be one thing when it is checked and another 
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpcore
 import httpx
@@ -17,7 +19,18 @@ from services.contract.timing import Timing
 Address = IPv4Address | IPv6Address
 
 NAT64 = IPv6Network("64:ff9b::/96")  # in which an IPv4 address is wrapped, of a private network too
-CONNECTIONS = 64
+# What `ipaddress` takes for public, and is none: relays, the own cloud, documentation; and of IPv6 all but the
+# one block from which addresses are given out.
+UNICAST = IPv6Network("2000::/3")
+RESERVED: Sequence[Network] = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv4Network("168.63.129.16/32"),
+    IPv6Network("3fff::/20"),
+)
+ADDRESSES = 3  # of a name, that are tried
+NAMES = ThreadPoolExecutor(8, thread_name_prefix="names")  # of its own: a name whose server is silent holds a thread
+CONNECTIONS = 80  # deliveries under way, and some that wait to be closed
 SETTING = "HEADWAY_WEBHOOK_NETWORKS"
 
 
@@ -51,17 +64,18 @@ class Reach:
         """As it will be posted to. A name that leads nowhere yet may later. Raises InvalidRequest."""
         try:
             parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise InvalidRequest(f"url: it cannot be read: {error}", param="url") from None
-        if problem := self._problem(parsed):
-            raise InvalidRequest(f"url: {problem}", param="url")
-        try:
-            async with asyncio.timeout(timing.webhook):
-                await self.addresses(parsed.host, parsed.port or 443)
+            problem = self._problem(parsed)
+            if problem is None:
+                async with asyncio.timeout(timing.webhook):
+                    await self.addresses(parsed.host, parsed.port or 443)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            problem = f"it cannot be read: {error}"
         except NotPublic as error:
-            raise InvalidRequest(f"url: {error}", param="url") from None
+            problem = str(error)
         except (OSError, TimeoutError):
-            pass
+            problem = None
+        if problem is not None:
+            raise InvalidRequest(f"url: {problem}", param="url")
         return str(parsed)
 
     def _problem(self, url: httpx.URL) -> str | None:
@@ -69,6 +83,8 @@ class Reach:
             return f"give https://…; http:// is taken only where {SETTING} names your own networks"
         if not url.host:
             return "it names no host"
+        if url.port is not None and not 0 < url.port < 65536:
+            return f"{url.port} is no port"
         if url.userinfo:
             return "leave user and password out: messages are signed"
         return "leave out what stands after #" if url.fragment else None
@@ -85,8 +101,9 @@ class Reach:
 class _Checking(httpcore.AsyncNetworkBackend):
     """Connects to permitted addresses only. Over TLS it is still the name that must be on the certificate."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach, self._inner = reach, httpcore.AnyIOBackend()
+    def __init__(self, reach: Reach, seconds: float) -> None:
+        """`seconds` for each of a name's addresses."""
+        self._reach, self._seconds, self._inner = reach, seconds, httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -96,20 +113,18 @@ class _Checking(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        *others, last = await self._reach.addresses(host, port)
+        *others, last = (await self._reach.addresses(host, port))[:ADDRESSES]
         for address in others:
-            try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await self._inner.connect_tcp(address, port, self._seconds, local_address, socket_options)
+        return await self._inner.connect_tcp(last, port, self._seconds, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
 
 
 class Outside:
-    """Posts, and follows no redirect. Used as a context."""
+    """Posts, and follows no redirect."""
 
     def __init__(self, reach: Reach, timing: Timing) -> None:
         self.reach, self._timing = reach, timing
@@ -117,7 +132,7 @@ class Outside:
             ssl_context=httpx.create_ssl_context(),
             max_connections=CONNECTIONS,
             keepalive_expiry=timing.webhook,
-            network_backend=_Checking(reach),
+            network_backend=_Checking(reach, timing.webhook / (ADDRESSES + 1)),
         )
 
     async def aclose(self) -> None:
@@ -136,7 +151,9 @@ class Outside:
             return Answered(None, f"no answer within {self._timing.webhook:g} s")
         except NotPublic as error:
             return Answered(None, str(error))
-        except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        except httpcore.ProtocolError:  # what it says would show what a stranger's server answered
+            return Answered(None, "its answer was no HTTP")
+        except (OSError, ValueError, httpcore.NetworkError, httpcore.TimeoutException) as error:
             return Answered(None, _words(error))
 
 
@@ -145,8 +162,12 @@ async def _resolved(host: str, port: int) -> list[Address]:
     try:
         return [ip_address(host.strip("[]"))]
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return [ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+        found = await asyncio.get_running_loop().run_in_executor(NAMES, _looked_up, host, port)
+        return [ip_address(address.partition("%")[0]) for address in found]
+
+
+def _looked_up(host: str, port: int) -> list[str]:
+    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _unwrapped(address: Address) -> Address:
@@ -159,7 +180,10 @@ def _unwrapped(address: Address) -> Address:
 
 
 def _is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast and not getattr(address, "is_site_local", False)
+    if address.version == 6 and address not in UNICAST:
+        return False
+    reserved = any(address in network for network in RESERVED if _alike(address, network))
+    return address.is_global and not address.is_multicast and not reserved
 
 
 def _alike(address: Address, network: Network) -> bool:

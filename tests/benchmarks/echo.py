@@ -1,26 +1,40 @@
 """Celery's own round trip on the same Valkey, for comparison: `python -m tests.benchmarks.echo URL` is its worker."""
 
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from celery import Celery
 
-from services.contract.timing import Timing
-from services.store.hints import celery
 from workers.main import CELERY_OPTIONS
 
 QUEUE = "echo"
 
 
 def app(url: str) -> Celery:
-    made = celery(url, Timing())
-    made.conf.update(result_backend=url.replace("unix://", "redis+socket://"), task_ignore_result=False)
+    """As Celery comes: our own transport would drop what is no hint."""
+    address = url.replace("unix://", "redis+socket://")
+    made = Celery("echo", broker=address, backend=address, set_as_current=False)
 
     @made.task(name="echo")  # type: ignore[untyped-decorator]
     def echo() -> float:
         return time.time()
 
     return made
+
+
+@contextmanager
+def worker(url: str) -> Iterator[Celery]:
+    """One that has answered, and its sender."""
+    with subprocess.Popen([sys.executable, "-m", "tests.benchmarks.echo", url]) as echoing:
+        try:
+            sender = app(url)
+            seconds_to_a_worker(sender)
+            yield sender
+        finally:
+            echoing.terminate()
 
 
 def seconds_to_a_worker(sender: Celery) -> float:

@@ -101,25 +101,21 @@ def first_loss(place: Place) -> Figures:
                 workers=1,
             ) as running,
             httpx.Client(base_url=running.url, timeout=60) as client,
+            echo.worker(url) as sender,
         ):
             wait_until(lambda: client.get("/v1/workers").json()["data"], seconds=120)
-            command = [sys.executable, "-m", "tests.benchmarks.echo", url]
-            with subprocess.Popen(command) as echoing:
-                sender = echo.app(url)
-                echo.seconds_to_a_worker(sender)
-                for run in range(place.runs):
-                    file = _uploaded(client, first=run * IMAGES)
-                    for side in ("new images", "known images"):
-                        _wait_for_spare()
-                        round_trip = echo.seconds_to_a_worker(sender)
-                        to_record, to_running, to_loss, to_end = _timed_job(client, file)
-                        note(found, "submit to its record, ms", 1000 * to_record)
-                        note(found, "submit to running, ms", 1000 * to_running)
-                        note(found, "Celery's round trip, ms", 1000 * round_trip)
-                        note(found, "submit to running / Celery's round trip", to_running / round_trip)
-                        note(found, f"submit to first loss, {side}, s", to_loss)
-                        note(found, f"submit to model, {side}, s", to_end)
-                echoing.terminate()
+            for run in range(place.runs):
+                file = _uploaded(client, first=run * IMAGES)
+                for side in ("new images", "known images"):
+                    _wait_for_spare()
+                    round_trip = echo.seconds_to_a_worker(sender)
+                    to_record, to_running, to_loss, to_end = _timed_job(client, file)
+                    note(found, "submit to its record, ms", 1000 * to_record)
+                    note(found, "submit to running, ms", 1000 * to_running)
+                    note(found, "Celery's round trip, ms", 1000 * round_trip)
+                    note(found, "submit to running / Celery's round trip", to_running / round_trip)
+                    note(found, f"submit to first loss, {side}, s", to_loss)
+                    note(found, f"submit to model, {side}, s", to_end)
     return found
 
 

@@ -11,7 +11,7 @@ from services.client import stack
 from services.settings import Settings
 from tests.conftest import TIME_SCALE, free_port
 from tests.drawing import shapes, zipped
-from tests.jobs import JOBS, Upload, ended, final_events, look, look_if_up, train_loss
+from tests.jobs import JOBS, Upload, curve, ended, final_events, look, look_if_up
 from tests.sentinels import watched
 from tests.waiting import wait_until
 
@@ -49,7 +49,7 @@ def test_a_primary_that_is_killed_in_mid_job_costs_no_job(
             wait_until(lambda: all(look_if_up(client, job)["status"] == "succeeded" for job in jobs), seconds=150)
             for job in jobs:
                 assert len(final_events(client, job)) == 1
-                assert _curve(client, job) == pytest.approx(_curve(client, undisturbed), abs=CLOSE)
+                assert curve(client, job) == pytest.approx(curve(client, undisturbed), abs=CLOSE)
             assert client.get("/v1/queue").json()["running"] == 0
 
 
@@ -58,8 +58,3 @@ def _submitted_if_up(client: httpx.Client, asked: dict[str, Any]) -> str | None:
         answer = client.post(JOBS, json=asked)
         return str(answer.json()["id"]) if answer.status_code == 200 else None
     return None
-
-
-def _curve(client: httpx.Client, job: str) -> dict[int, float]:
-    told = train_loss(client, job)
-    return dict(zip(told["step"], told["value"], strict=True))

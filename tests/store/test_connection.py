@@ -184,8 +184,17 @@ def test_sentinels_are_asked_with_their_own_user_and_the_primarys_tls() -> None:
     watched = address._Watched.of(url)
     assert watched is not None
     assert (watched.name, watched.sentinels) == ("main", [("one", 26379), ("two", 1234)])
-    reaching = {"ssl_ca_certs": "/ca.pem", "socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    reaching = {"ssl_ca_certs": "/ca.pem", "socket_timeout": 0.5, "socket_connect_timeout": 0.5}
     assert watched.reaching(options_of(url), 1.0) == reaching | {"password": "x", "ssl": True}
+
+
+async def test_sentinels_that_refuse_or_know_no_primary_are_told_apart(short_folder: Path, tmp_path: Path) -> None:
+    url = f"redis+sentinel://127.0.0.1:{(port := free_port())}/main"
+    with running_valkey(short_folder / "sentinel.sock", tmp_path, "--port", str(port), "--requirepass", "x"):
+        assert "Redis refuses the connection" in (await refusal(url) or "")
+    with pytest.raises(AWAY):
+        await refusal(url)
+    assert "option sentinel_colour" in (refusal_to_connect(f"{url}?sentinel_colour=red") or "")
 
 
 async def test_a_replica_is_away_until_it_is_a_primary(short_folder: Path, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from standardwebhooks import Webhook as Verifier
 from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.transitions import Action
-from services.contract.webhook import Delivery, NewWebhook
+from services.contract.webhook import ChangedWebhook, Delivery, NewWebhook
 from services.settings import Settings
 from services.store import keys
-from services.store.scripts import DELIVERIES_CAP
+from services.store.scripts import DELIVERIES_CAP, Answer
 from services.store.store import Store
 from services.store.totals import Count, read_totals
 from services.store.webhooks import MOST, OF_A_TENANT, Due, WebhookRecord
@@ -27,7 +27,7 @@ from tests.receivers import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
 
-FAST = 0.02
+FAST = 0.05
 
 
 @pytest.fixture
@@ -57,9 +57,11 @@ async def deliveries(store: Store, of: WebhookRecord) -> list[Delivery]:
 async def delivering(store: Store, settings: Settings, scale: float = FAST) -> AsyncIterator[None]:
     config = settings.model_copy(update={"webhook_networks": "127.0.0.0/8", "time_scale": scale})
     running = asyncio.create_task(Delivering(store, config).run())
-    yield
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def until_settled(store: Store, of: WebhookRecord) -> list[Delivery]:
@@ -109,9 +111,10 @@ async def test_a_delivery_that_is_refused_is_tried_again_with_the_same_id(
     await cancelled(store)
     async with delivering(store, settings):
         (delivery,) = await until_settled(store, told)
-    assert (delivery.status, delivery.attempts) == ("delivered", 3)
+    assert delivery.status == "delivered"
+    assert delivery.attempts >= 3
     assert len(set(receiver.ids)) == 1
-    assert len(receiver.messages) == 3
+    assert len(receiver.messages) >= 3
 
 
 async def test_a_receiver_that_is_gone_for_good_is_not_asked_again_until_one_says_so(
@@ -125,7 +128,9 @@ async def test_a_receiver_that_is_gone_for_good_is_not_asked_again_until_one_say
         assert delivery.status == "failed"
         assert delivery.last_attempt is not None
         assert delivery.last_attempt.error == "it answered 410 (Gone)"
-        await store.webhooks.settle(Due("local", delivery.id), asked_again(delivery), seconds=0)
+        kept = await store.webhooks.delivery("local", delivery.id)
+        assert kept is not None
+        await store.webhooks.settle(Due("local", delivery.id), kept.raw, asked_again(delivery), seconds=0)
         (delivery,) = await until_settled(store, told)
     assert delivery.status == "delivered"
 
@@ -186,7 +191,8 @@ async def test_both_secrets_sign_while_the_old_one_is_kept(
     store: Store, settings: Settings, receiver: Receiver
 ) -> None:
     told = await webhook(store, receiver.url)
-    await store.webhooks.change("local", told.rotated(keep_old_for=60))
+    for _ in range(2):  # its answer was lost, and it was asked again
+        await store.webhooks.change("local", told.id, lambda known: known.rotated(keep_old_for=60))
     await cancelled(store)
     async with delivering(store, settings):
         await until_settled(store, told)
@@ -199,12 +205,62 @@ async def test_both_secrets_sign_while_the_old_one_is_kept(
     assert len(base64.b64decode(now.signing_secret.removeprefix("whsec_"))) == 32
 
 
+async def test_whoever_changes_a_webhook_meanwhile_loses_nothing(store: Store) -> None:
+    told = await webhook(store, "http://127.0.0.1:9/")
+
+    async def rotate() -> None:
+        await store.webhooks.change("local", told.id, lambda known: known.rotated(keep_old_for=0))
+
+    async def rename(name: str) -> None:
+        await store.webhooks.change("local", told.id, lambda known: known.changed(ChangedWebhook(name=name)))
+
+    await asyncio.gather(rotate(), *(rename(str(n)) for n in range(10)))
+    now = await store.webhooks.get("local", told.id)
+    assert now is not None
+    assert now.signing_secret != told.signing_secret
+    assert now.name
+    assert await store.webhooks.change("local", "wh-none", lambda known: known) is None
+
+
+async def test_what_was_asked_for_again_is_not_settled_by_the_try_before(store: Store) -> None:
+    await webhook(store, "http://127.0.0.1:9/")
+    await cancelled(store)
+    _, (due,) = await store.webhooks.claim({}, limit=9)
+    kept = await store.webhooks.delivery("local", due.delivery)
+    assert kept is not None
+    assert kept.read is not None
+    again = asked_again(kept.read).model_copy(update={"attempts": 7})
+    assert await store.webhooks.settle(due, kept.raw, again, seconds=0) is Answer.OK
+    assert await store.webhooks.settle(due, kept.raw, kept.read, seconds=60) is Answer.REFUSED
+    assert (await store.webhooks.claim({}, limit=9))[1] == [due]
+
+
+async def test_what_another_version_wrote_waits_for_that_version(store: Store, settings: Settings) -> None:
+    told = await webhook(store, "http://127.0.0.1:9/")
+    await cancelled(store)
+    (id,) = await raw(store).hkeys(keys.deliveries_of("local"))
+    for key, field in ((keys.deliveries_of("local"), id), (keys.webhooks_of("local"), told.id)):
+        was = await raw(store).hget(key, field)
+        await raw(store).hset(key, field, b'{"event": "of tomorrow"}')
+        async with delivering(store, settings):
+            await asyncio.sleep(0.5)
+        assert await raw(store).zcard(keys.DUE) == await raw(store).hlen(keys.deliveries_of("local")) == 1
+        await raw(store).hset(key, field, was)
+
+
+async def test_a_tenant_that_has_thousands_due_keeps_nobody_waiting(store: Store) -> None:
+    many = {f"local whd-{n}": float(n) for n in range(3000)}
+    await raw(store).zadd(keys.DUE, many | {"other whd-x": 5000.0})
+    seen = [due.tenant for _ in range(4) for due in (await store.webhooks.claim({"local": OF_A_TENANT}, limit=9))[1]]
+    assert seen == ["other"]
+
+
 async def test_webhooks_and_deliveries_have_a_bound(store: Store) -> None:
     told = await webhook(store, "http://127.0.0.1:9/")
     for _ in range(MOST - 1):
         await webhook(store, "http://127.0.0.1:9/", event_types=["fine_tuning.job.failed"])
     assert not await store.webhooks.add("local", WebhookRecord.new(NewWebhook(url="http://127.0.0.1:9/")))
-    assert await store.webhooks.change("local", told)
+    assert await store.webhooks.change("local", told.id, lambda known: known)
     await raw(store).hset(keys.deliveries_of("local"), mapping={str(i): "{}" for i in range(DELIVERIES_CAP)})
     await cancelled(store)
     assert (await read_totals(store.redis))[Count.WEBHOOKS_DROPPED] == 1

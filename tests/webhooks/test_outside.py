@@ -34,6 +34,15 @@ PRIVATE = [
     "64:ff9b::7f00:1",
     "64:ff9b::a9fe:a9fe",
     "2002:7f00:1::",
+    "64:ff9b:1::a00:1",
+    "::127.0.0.1",
+    "::ffff:0:127.0.0.1",
+    "3fff::1",
+    "5f00::1",
+    "1000::1",
+    "192.0.0.192",
+    "192.88.99.1",
+    "168.63.129.16",
 ]
 
 
@@ -69,6 +78,12 @@ def test_networks_of_ones_own_are_permitted_where_they_are_named() -> None:
         ("https://ann:secret@example.com/", "leave user and password out"),
         ("https://example.com/#part", "after #"),
         ("https://example.com:port/", "cannot be read"),
+        ("https://1.1.1.1:70000/", "70000 is no port"),
+        ("https://1.1.1.1:0/", "0 is no port"),
+        ("https://a..b/", "cannot be read"),
+        ("https://" + "a" * 70 + ".example/", "cannot be read"),
+        ("https://.example.com/", "cannot be read"),
+        ("https://xn--a/", "cannot be read"),
         ("https://127.0.0.1/", "no public address"),
         ("https://[::1]:8000/", "no public address"),
         ("https://localhost/", "no public address"),
@@ -82,10 +97,10 @@ async def test_a_url_that_cannot_be_posted_to_is_refused_in_a_sentence(url: str,
 
 
 async def test_a_name_that_leads_nowhere_yet_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nowhere(*_: Any, **__: Any) -> None:
+    def nowhere(*_: Any, **__: Any) -> None:
         raise socket.gaierror("unknown")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nowhere)
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     assert await Reach.of("").checked_url("https://hooks.example.com", Timing()) == "https://hooks.example.com"
 
 
@@ -93,11 +108,11 @@ async def test_a_name_that_changes_after_it_was_checked_leads_nowhere_else(monke
     """DNS rebinding: the first answer is public, the one at the time of the post is ours."""
     answers = ["1.1.1.1", "127.0.0.1"]
 
-    async def rebinding(host: str, port: int, **_: Any) -> list[Any]:
+    def rebinding(host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
 
     with receiving() as receiver:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebinding)
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         outside = Outside(Reach.of(""), Timing())
         url = await outside.reach.checked_url(f"https://rebound.example:{receiver.port}/", Timing())
         answered = await outside.post(url, {}, b"{}")
@@ -109,11 +124,11 @@ async def test_a_name_that_changes_after_it_was_checked_leads_nowhere_else(monke
 
 
 async def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def two(host: str, port: int, **_: Any) -> list[Any]:
+    def two(host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.9", "127.0.0.1")]
 
     with receiving() as receiver:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        monkeypatch.setattr(socket, "getaddrinfo", two)
         outside = Outside(Reach.of("127.0.0.0/8"), Timing())
         answered = await outside.post(receiver.url.replace("127.0.0.1", "two.example"), {}, b"{}")
         await outside.aclose()
@@ -127,3 +142,16 @@ async def test_a_receiver_that_does_not_answer_is_given_up(monkeypatch: pytest.M
         answered = await outside.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", {}, b"{}")
         await outside.aclose()
     assert answered.error == "no answer within 0.3 s"
+
+
+async def test_what_a_server_says_that_speaks_no_http_is_not_repeated() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        outside = Outside(Reach.of("any"), Timing())
+        posting = asyncio.create_task(outside.post(f"http://127.0.0.1:{port}/", {}, b"{}"))
+        connection, _ = await asyncio.to_thread(server.accept)
+        with connection:
+            connection.sendall(b"secret banner 1.2\r\n\r\n")
+            answered = await posting
+        await outside.aclose()
+    assert answered.error == "its answer was no HTTP"

@@ -5,14 +5,17 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 import torch
 
 from services.contract.preflight import DeviceReport
+from services.contract.timing import UNSCALED
 from workers.vision.device import cores, describe, driver, processor
 
 PACKAGES = ("headway", "torch", "openvino", "simplejpeg", "pillow", "numpy")
@@ -49,12 +52,23 @@ def _kept(path: Path, holds: Callable[[DeviceReport], bool]) -> DeviceReport | N
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process of this machine at a time, where the folder can be written; a lock goes with who holds it."""
+    """One process of this machine at a time, where the folder can be written; a lock goes with who holds it. One that
+    hangs is not waited for."""
     with ExitStack() as stack:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX)
+            file, until = stack.enter_context(path.open("w")), time.monotonic() + UNSCALED.stuck
+            while not _locked(file) and time.monotonic() < until:
+                time.sleep(UNSCALED.flush)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _surroundings(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -23,6 +24,7 @@ from services.contract.webhook import (
     WebhookTested,
     WebhookWithSecret,
 )
+from services.store.scripts import Answer
 from services.store.webhooks import MOST, Due, WebhookRecord
 from services.webhooks.delivering import asked_again
 from services.webhooks.message import send
@@ -31,7 +33,7 @@ router = APIRouter(tags=["webhooks"], route_class=Door)
 types = APIRouter(prefix="/v1/webhook_event_types", tags=["webhooks"], route_class=Door)
 
 PATHS = ("/v1/webhooks", "/v1/webhook_endpoints")  # the second is what OpenAI's client calls
-TESTS_A_MINUTE = 30
+CHANGES_A_MINUTE = 60
 
 
 async def _own(webhook_id: str, tenant: Tenant, store: TheStore) -> WebhookRecord:
@@ -55,6 +57,7 @@ async def create(
     asked: NewWebhook, tenant: Tenant, store: TheStore, outside: TheOutside, settings: TheSettings
 ) -> WebhookWithSecret:
     """Tell a URL when jobs end. Its secret is in this answer, and in no other."""
+    await _may_change(tenant, store)
     url = await outside.reach.checked_url(asked.url, settings.timing)
     webhook = WebhookRecord.new(asked.model_copy(update={"url": url}))
     if not await store.webhooks.add(tenant, webhook):
@@ -86,9 +89,10 @@ async def update(
     settings: TheSettings,
 ) -> Webhook:
     """Change what is given. Deliveries under way go to the new URL with their next try."""
+    await _may_change(tenant, store)
     if asked.url is not None:
         asked = asked.model_copy(update={"url": await outside.reach.checked_url(asked.url, settings.timing)})
-    return (await _changed(webhook.changed(asked), tenant, store)).shown
+    return (await _changed(webhook.id, lambda known: known.changed(asked), tenant, store)).shown
 
 
 @router.delete("/{webhook_id}")
@@ -105,7 +109,8 @@ async def rotate_secret(
     """Give it a new secret, which is in this answer and in no other."""
     keeps = asked is not None and asked.keep_old_secret_active_for_24_hours
     keep = settings.timing.webhook_old_secret if keeps else 0.0
-    return (await _changed(webhook.rotated(keep_old_for=keep), tenant, store)).shown_with_secret
+    rotated = await _changed(webhook.id, lambda known: known.rotated(keep_old_for=keep), tenant, store)
+    return rotated.shown_with_secret
 
 
 @router.post("/{webhook_id}/test")
@@ -113,7 +118,7 @@ async def test(
     webhook: OwnWebhook, tenant: Tenant, store: TheStore, outside: TheOutside, asked: AskedTest | None = None
 ) -> WebhookTested:
     """Send a sample at once, once, and say how it was answered. The job that it names does not exist."""
-    await store.rates.spend(tenant, "webhook_tests", TESTS_A_MINUTE)
+    await _may_change(tenant, store)
     event = (asked or AskedTest()).event_type
     now, id = int(time.time()), f"whd-test-{secrets.token_hex(13)}"
     answered = await send(outside, webhook, id, event, f"ftjob-{'0' * 26}", created_at=now, now=now)
@@ -135,18 +140,28 @@ async def deliveries(
 @router.post("/{webhook_id}/deliveries/{delivery_id}/resend")
 async def resend(delivery_id: str, webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> Delivery:
     """Send it again, whatever came of it: at once, and then for three days."""
-    found = await store.webhooks.delivery(tenant, delivery_id)
-    if found is None or found.webhook != webhook.id:
-        raise NotFound(f"There is no delivery {delivery_id}.", param="delivery_id")
-    again = asked_again(found)
-    await store.webhooks.settle(Due(tenant, delivery_id), again, seconds=0)
-    return again
+    await _may_change(tenant, store)
+    while (kept := await store.webhooks.delivery(tenant, delivery_id)) is not None:
+        if kept.read is None or kept.read.webhook != webhook.id:
+            break
+        again = asked_again(kept.read)
+        if await store.webhooks.settle(Due(tenant, delivery_id), kept.raw, again, seconds=0) is Answer.OK:
+            return again
+    raise NotFound(f"There is no delivery {delivery_id}.", param="delivery_id")
 
 
-async def _changed(webhook: WebhookRecord, tenant: str, store: TheStore) -> WebhookRecord:
-    if not await store.webhooks.change(tenant, webhook):
-        raise _not_there(webhook.id)
-    return webhook
+async def _may_change(tenant: str, store: TheStore) -> None:
+    """Names are looked up for it, and messages sent. Raises RateLimited."""
+    await store.rates.spend(tenant, "webhooks", CHANGES_A_MINUTE)
+
+
+async def _changed(
+    id: str, alter: Callable[[WebhookRecord], WebhookRecord], tenant: str, store: TheStore
+) -> WebhookRecord:
+    changed = await store.webhooks.change(tenant, id, alter)
+    if changed is None:
+        raise _not_there(id)
+    return changed
 
 
 def _not_there(id: str) -> NotFound:

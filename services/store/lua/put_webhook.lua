@@ -1,8 +1,11 @@
 #!lua
--- A webhook, new or changed. KEYS 1 the tenant's webhooks · ARGV 1 id, 2 what it is (JSON), 3 how many it may have; 0
--- where it must be there already · Answers ok · refused (it has as many) · gone. Repeatable.
-local known, most = redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1, tonumber(ARGV[3])
-if not known and most == 0 then return {'gone'} end
-if not known and redis.call('HLEN', KEYS[1]) >= most then return {'refused'} end
+-- A webhook, new or changed. KEYS 1 the tenant's webhooks · ARGV 1 id, 2 what it is (JSON), 3 what it was as it was read
+-- ('' of a new one), 4 how many the tenant may have · Answers ok · refused (there are as many, or it has changed since)
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[3] == '' then
+  if not known and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return {'refused'} end
+elseif known ~= ARGV[3] then
+  return {'refused'}
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return {'ok'}
