@@ -89,7 +89,7 @@ class Timing(Durations):
     ask_again: float = 10.0  # within which a worker that was asked to drain says that it does
 
     # webhooks
-    webhook_every: float = 0.5  # looked for what is due
+    webhook_every: float = 1.0  # looked for what is due
     webhook_turn: float = 1.0  # what is beyond a tenant's share waits for, behind the others'
     webhook: float = 15.0  # a receiver has to answer
     webhook_lease: float = 60.0  # in which a delivery is tried and settled

@@ -65,7 +65,7 @@ class _Watched:
         tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
         each = seconds and seconds / len(self.sentinels)
         timeouts = {"socket_timeout": each, "socket_connect_timeout": each}
-        return {**tls, **timeouts, **self.own, "ssl": self.direct.startswith("rediss://")}
+        return {**tls, **timeouts, **self.own, "ssl": self.direct.startswith("rediss://"), "decode_responses": True}
 
     def answered(self, sentinel: tuple[str, int]) -> None:
         """It is asked first from now on."""
@@ -86,11 +86,9 @@ def _led(kind: type[Any], watched: _Watched, options: Mapping[str, Any]) -> type
 
         async def _primary(self) -> Any:
             last: Exception | None = None
-            reaching = watched.reaching(options, self.socket_connect_timeout)
+            reaching = watched.reaching(options, self.socket_connect_timeout) | {"retry": AsyncRetry(NoBackoff(), 0)}
             for host, port in list(watched.sentinels):
-                async with redis.asyncio.Redis(
-                    host=host, port=port, retry=AsyncRetry(NoBackoff(), 0), **reaching
-                ) as asked:
+                async with redis.asyncio.Redis(host=host, port=port, **reaching) as asked:
                     try:
                         found = await asked.sentinel_get_master_addr_by_name(watched.name)
                     except RedisError as error:

@@ -185,7 +185,7 @@ def test_sentinels_are_asked_with_their_own_user_and_the_primarys_tls() -> None:
     assert watched is not None
     assert (watched.name, watched.sentinels) == ("main", [("one", 26379), ("two", 1234)])
     reaching = {"ssl_ca_certs": "/ca.pem", "socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-    assert watched.reaching(options_of(url), 1.0) == reaching | {"password": "x", "ssl": True}
+    assert watched.reaching(options_of(url), 1.0) == reaching | {"password": "x", "ssl": True, "decode_responses": True}
 
 
 async def test_sentinels_that_refuse_or_know_no_primary_are_told_apart(short_folder: Path, tmp_path: Path) -> None:
