@@ -17,17 +17,17 @@ import pytest
 LONG = 5.0
 COST = "processor seconds of "
 BUDGETS = {
-    "api": 145.0,
+    "api": 160.0,
     "autoscaler": 90.0,
     "chaos": 310.0,
-    "client": 330.0,
+    "client": 375.0,
     "dashboard": 200.0,
     "contract": 45.0,
     "datasets": 10.0,
-    "e2e": 160.0,
+    "e2e": 120.0,
     "store": 60.0,
-    "workers": 500.0,
-    "the rest": 85.0,
+    "workers": 580.0,
+    "the rest": 60.0,
 }
 
 

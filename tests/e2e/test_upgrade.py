@@ -63,7 +63,7 @@ def _is_ready(client: httpx.Client) -> bool:
     return False
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_jobs_go_on_while_two_versions_run_together(
     before: Path, features_dir: Path, tmp_path: Path, short_folder: Path, upload: Upload
 ) -> None:

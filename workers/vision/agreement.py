@@ -30,7 +30,7 @@ WEIGHTS = RandomWeights(0)  # it is device, engine and decoder that are judged
 MOST_APART = 1e-4  # of fp32: the largest difference, over the largest feature
 LEAST_COSINE = 0.995  # of bf16 and fp16, centred
 LEAST_SCALED = 0.98  # of pixels at a DCT scale, centred
-TRIES = 6  # batches by which each engine's pace is taken, in turns
+TRIES = 4  # batches by which each engine's pace is taken, in turns
 WORTH = 1.1  # times as fast an engine must be to be taken before one that is preferred: equal machines should agree
 
 

@@ -106,6 +106,7 @@ class Wrong:
         return self._right(pixels) * 1.001
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_agree_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engines.ENGINES, "openvino", Wrong)
     monkeypatch.setattr(agreement, "DTYPES", {"fp32": torch.float32})
