@@ -83,6 +83,8 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> set[int]:
         found |= {400, 408, 409, 413, 429, 507}
     if method in ("post", "delete") and "{" in path:
         found |= {409}
+    if method == "post" and path.startswith("/v1/webhooks/"):
+        found |= {429, 502} if path.endswith("/test") else {429}
     return found
 
 
