@@ -28,6 +28,7 @@ from services.store.store import Store, open_store
 from tests.budget import Budget, counted
 from tests.gated.gate import NAME as GATE
 from tests.gated.nursery import NAME as NURSERY
+from tests.receivers import Receiver, receiving
 from tests.reports import computed
 from tests.waiting import wait_until
 
@@ -318,6 +319,13 @@ def the_stack(nursery: Path, features_dir: Path, tmp_path_factory: pytest.TempPa
 def service(the_stack: Stack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=the_stack.url, timeout=30.0) as client:
         yield client
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Of webhooks."""
+    with receiving() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

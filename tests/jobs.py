@@ -11,6 +11,9 @@ from tests.waiting import wait_until
 
 Upload = Callable[..., httpx.Response]
 JOBS = "/v1/fine_tuning/jobs"
+# A job that something can happen to in its middle, on a curve that a resume must meet.
+ASKED: dict[str, Any] = {"n_epochs": 4000, "batch_size": 4, "learning_rate": 1e-3}
+CLOSE = 1e-6
 
 
 def look(client: httpx.Client, job: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ Who opens a connection asks them, so that after a failover the next one leads to
 only another kind of connection, and lies in the pools that any URL gets.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis.asyncio
 import redis.connection
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
@@ -67,13 +67,22 @@ class _Watched:
         timeouts = {"socket_timeout": each, "socket_connect_timeout": each}
         return {**tls, **timeouts, **self.own, "ssl": self.direct.startswith("rediss://"), "decode_responses": True}
 
-    def answered(self, sentinel: tuple[str, int]) -> None:
-        """It is asked first from now on."""
-        self.sentinels = [sentinel, *(other for other in self.sentinels if other != sentinel)]
-
-    def unknown(self, last: Exception | None) -> ConnectionError:
-        """What to raise where no Sentinel could say it: what the last one raised, if one did."""
-        return last if isinstance(last, ConnectionError) else ConnectionError(f"no Sentinel knows {self.name} ({last})")
+    def primary(self, options: Mapping[str, Any], seconds: float | None) -> tuple[str, int]:
+        """Where it is now; it blocks. Who answers is asked first from now on. Raises what the last one raised where none
+        could say it, a ConnectionError."""
+        last: Exception | None = None
+        reaching = self.reaching(options, seconds) | {"retry": Retry(NoBackoff(), 0)}
+        for sentinel in self.sentinels:
+            with redis.Redis(host=sentinel[0], port=sentinel[1], **reaching) as asked:
+                try:
+                    found: Any = asked.sentinel_get_master_addr_by_name(self.name)
+                except RedisError as error:
+                    last = error
+                    continue
+            if found is not None:
+                self.sentinels = [sentinel, *(other for other in self.sentinels if other != sentinel)]
+                return str(found[0]), int(found[1])
+        raise last if isinstance(last, ConnectionError) else ConnectionError(f"no Sentinel knows {self.name} ({last})")
 
 
 def _led(kind: type[Any], watched: _Watched, options: Mapping[str, Any]) -> type[Any]:
@@ -81,23 +90,8 @@ def _led(kind: type[Any], watched: _Watched, options: Mapping[str, Any]) -> type
 
     class Led(kind):  # type: ignore[misc]
         async def _connect(self) -> None:
-            self.host, self.port = await self._primary()
+            self.host, self.port = await asyncio.to_thread(watched.primary, options, self.socket_connect_timeout)
             await super()._connect()
-
-        async def _primary(self) -> Any:
-            last: Exception | None = None
-            reaching = watched.reaching(options, self.socket_connect_timeout) | {"retry": AsyncRetry(NoBackoff(), 0)}
-            for host, port in list(watched.sentinels):
-                async with redis.asyncio.Redis(host=host, port=port, **reaching) as asked:
-                    try:
-                        found = await asked.sentinel_get_master_addr_by_name(watched.name)
-                    except RedisError as error:
-                        last = error
-                        continue
-                if found is not None:
-                    watched.answered((host, port))
-                    return found
-            raise watched.unknown(last)
 
     return Led
 
@@ -107,22 +101,7 @@ def _led_blocking(kind: type[Any], watched: _Watched, options: Mapping[str, Any]
 
     class LedBlocking(kind):  # type: ignore[misc]
         def _connect(self) -> Any:
-            self.host, self.port = self._primary()
+            self.host, self.port = watched.primary(options, self.socket_connect_timeout)
             return super()._connect()
-
-        def _primary(self) -> Any:
-            last: Exception | None = None
-            reaching = watched.reaching(options, self.socket_connect_timeout) | {"retry": Retry(NoBackoff(), 0)}
-            for host, port in list(watched.sentinels):
-                with redis.Redis(host=host, port=port, **reaching) as asked:
-                    try:
-                        found = asked.sentinel_get_master_addr_by_name(watched.name)
-                    except RedisError as error:
-                        last = error
-                        continue
-                if found is not None:
-                    watched.answered((host, port))
-                    return found
-            raise watched.unknown(last)
 
     return LedBlocking

@@ -22,7 +22,6 @@ COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
     ("GET", K),
     ("GETRANGE", K, "0", "0"),
     ("HDEL", K, "f"),
-    ("HEXISTS", K, "f"),
     ("HGET", K, "f"),
     ("HGETALL", K),
     ("HINCRBY", K, "f", "0"),

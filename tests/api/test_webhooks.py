@@ -16,17 +16,11 @@ from tests.api.conftest import problem
 from tests.conftest import free_port, running_api
 from tests.drawing import shapes, zipped
 from tests.jobs import JOBS
-from tests.receivers import Receiver, receiving
+from tests.receivers import Receiver
 from tests.waiting import wait_until
 
 HOOKS = "/v1/webhooks"
 EVENTS = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
 
 
 @pytest.fixture

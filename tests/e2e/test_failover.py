@@ -11,12 +11,9 @@ from services.client import stack
 from services.settings import Settings
 from tests.conftest import TIME_SCALE, free_port
 from tests.drawing import shapes, zipped
-from tests.jobs import JOBS, Upload, curve, ended, final_events, look, look_if_up
+from tests.jobs import ASKED, CLOSE, JOBS, Upload, curve, ended, final_events, look, look_if_up
 from tests.sentinels import watched
 from tests.waiting import wait_until
-
-ASKED: dict[str, Any] = {"n_epochs": 4000, "batch_size": 4, "learning_rate": 1e-3}
-CLOSE = 1e-6
 
 
 @pytest.mark.slow

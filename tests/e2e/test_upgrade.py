@@ -16,13 +16,11 @@ import pytest
 from services.settings import Settings
 from tests.conftest import free_port, running_valkey
 from tests.drawing import shapes, zipped
-from tests.jobs import JOBS, Upload, curve, ended, final_events, look
+from tests.jobs import ASKED, CLOSE, JOBS, Upload, curve, ended, final_events, look
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 BEFORE = "056df1067f7b57ab1c831f838a63d6cbd31026c4"  # what runs where people have not yet upgraded
-ASKED: dict[str, Any] = {"n_epochs": 4000, "batch_size": 4, "learning_rate": 1e-3}
-CLOSE = 1e-6
 
 
 @pytest.fixture

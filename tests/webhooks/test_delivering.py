@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,17 +23,11 @@ from services.store.webhooks import MOST, OF_A_TENANT, Due, WebhookRecord
 from services.webhooks.delivering import Delivering, after, asked_again, pause
 from services.webhooks.outside import Answered
 from tests.conftest import profile, raw, result, spec
-from tests.receivers import Receiver, receiving
+from tests.receivers import Receiver
 
 pytestmark = pytest.mark.anyio
 
 FAST = 0.05
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
 
 
 async def webhook(store: Store, url: str, tenant: str = "local", **asked: object) -> WebhookRecord:
