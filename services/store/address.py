@@ -68,7 +68,7 @@ class _Watched:
         return {**tls, **timeouts, **self.own, "ssl": self.direct.startswith("rediss://"), "decode_responses": True}
 
     def primary(self, options: Mapping[str, Any], seconds: float | None) -> tuple[str, int]:
-        """Where it is now; it blocks. Who answers is asked first from now on. Raises what the last one raised where none
+        """Where it is now; it blocks. Who answers is asked first from now on. Raises what the last one did, where none
         could say it, a ConnectionError."""
         last: Exception | None = None
         reaching = self.reaching(options, seconds) | {"retry": Retry(NoBackoff(), 0)}
