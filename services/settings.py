@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from services import datafolder
 from services.contract.addresses import (
     LOOPBACK_NAMES,
-    checked_folder_url,
+    checked_files_url,
     checked_key,
     checked_networks,
     checked_origin,
@@ -39,14 +39,17 @@ from services.contract.weights import (
     WeightsSource,
 )
 from services.environment import environment, of_a_predictor, pass_over_links_of_kubernetes
+from services.located import is_remote
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", env_ignore_empty=True, frozen=True)
 
     data_dir: Path = Field(default_factory=datafolder.usual, description=datafolder.ABOUT)
-    files: Annotated[str, AfterValidator(checked_folder_url)] = Field(
-        "", description="where files and models lie, as `file:///…`; `files` in the data folder if empty"
+    files: Annotated[str, AfterValidator(checked_files_url)] = Field(
+        "",
+        description="where files and models lie: `file:///…`, or `s3://bucket/folder`, `gs://…`, `az://…`; "
+        "`files` in the data folder if empty",
     )
     cache_dir: Path | None = Field(None, description="where features lie; `cache` in the data folder if unset")
     cache_bytes: int = Field(
@@ -207,7 +210,13 @@ class Settings(BaseSettings):
         return _listed(self.predictor_url)
 
     @property
+    def files_at(self) -> str:
+        """The root of the store of bytes (see `located`)."""
+        return self.files if is_remote(self.files) else str(self.files_dir)
+
+    @property
     def files_dir(self) -> Path:
+        """Where that is a folder."""
         return Path(unquote(self.files.removeprefix("file://"))) if self.files else self.data_dir.absolute() / "files"
 
     @property

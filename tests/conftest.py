@@ -25,6 +25,7 @@ from services.process import embedded
 from services.settings import Settings
 from services.store.leases import WorkerProfile
 from services.store.store import Store, open_store
+from tests import buckets
 from tests.budget import Budget, counted
 from tests.gated.gate import NAME as GATE
 from tests.gated.nursery import NAME as NURSERY
@@ -283,11 +284,18 @@ def features_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def nursery(short_folder: Path) -> Iterator[Path]:
+def bucket_port() -> int:
+    """Where trainers of the nursery look for a bucket; who wants one starts it."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def nursery(short_folder: Path, bucket_port: int) -> Iterator[Path]:
     """From here on, workers of `tests.gated.worker` that are started have their trainers of one nursery; no gate."""
     path = short_folder / "nursery.sock"
     given = {NURSERY: str(path), GATE: str(short_folder / "gate"), "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "tests.gated.nursery", str(path)], env=os.environ | given)
+    known = os.environ | given | buckets.environment(bucket_port)
+    process = subprocess.Popen([sys.executable, "-m", "tests.gated.nursery", str(path)], env=known)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in given.items():
             patch.setenv(name, value)

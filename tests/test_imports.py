@@ -29,11 +29,11 @@ VISION = {
 # What a room may import beside itself and the standard library.
 ALLOWED = {
     "services.contract": {"pydantic", "pydantic_core"},
-    "services.datasets": {"services.contract", "chardet"},
+    "services.datasets": {"services.contract", "services.located", "chardet"},
     "services.pictures": {"services.contract", "services.datasets", "numpy", "PIL", "pillow_heif"},
     "workers.vision": VISION,
     "workers.trainer": VISION | {"workers.vision", "services", "onnx"},
-    "workers.predictor": VISION | {"workers.vision", "services.settings", "starlette", "uvicorn"},
+    "workers.predictor": VISION | {"workers.vision", "services.located", "services.settings", "starlette", "uvicorn"},
 }
 
 

@@ -1,4 +1,4 @@
-"""What an attempt hands its trainer: the job's spec, with everything brought to local paths."""
+"""What an attempt hands its trainer: the job's spec, and where all of it is."""
 
 import asyncio
 from pathlib import Path
@@ -24,8 +24,8 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
         labels=training.contents.names,
         job=claim.job,
         tenant=claim.tenant,
-        training=_local(store, training),
-        validation=_local(store, validation[0]) if validation else None,
+        training=_where(store, training),
+        validation=_where(store, validation[0]) if validation else None,
         device=claim.worker.device,
         weights=settings.weights_source(claim.spec.weights),
         engine=computed.engine,
@@ -52,7 +52,7 @@ def _arithmetic(claim: Claim) -> Arithmetic:
 
 async def archives(store: Store, tenant: str, spec: JobSpec) -> list[ArchivePaths]:
     """Of all of a job's images. Raises DataUnreadable."""
-    return [_local(store, record) for record in await _records(store, tenant, spec)]
+    return [_where(store, record) for record in await _records(store, tenant, spec)]
 
 
 def work_folder(settings: Settings) -> Path:
@@ -80,9 +80,9 @@ async def _record(store: Store, tenant: str, file: str, index: str | None = None
     return read
 
 
-def _local(store: Store, record: FileRecord) -> ArchivePaths:
+def _where(store: Store, record: FileRecord) -> ArchivePaths:
     try:
-        return store.files.local(record)
+        return store.files.where(record)
     except FileNotFoundError as error:
         raise DataUnreadable(f"The training data cannot be read: {error}.") from None
 

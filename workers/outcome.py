@@ -4,7 +4,15 @@ import errno
 import logging
 from dataclasses import dataclass
 
-from services.contract.errors import InternalError, JobFailure, OutOfMemory, WorkerLost, disk_failure
+from services.contract.errors import (
+    FilesAway,
+    FilesUnavailable,
+    InternalError,
+    JobFailure,
+    OutOfMemory,
+    WorkerLost,
+    disk_failure,
+)
 from services.contract.evaluation import Evaluation
 from services.contract.lines import DoneLine
 
@@ -25,6 +33,8 @@ class Outcome:
 
 def os_failure(error: OSError) -> JobFailure:
     """What a job ends with where the operating system refused its supervisor."""
+    if isinstance(error, FilesAway):
+        return FilesUnavailable(f"The store of objects does not answer: {error.strerror}.")
     failure = disk_failure(error, folder_is_gone=error.errno == errno.ENOENT)
     if failure is None:
         log.error("the operating system refused", exc_info=error)

@@ -4,8 +4,9 @@ import asyncio
 import json
 import logging
 import signal
+from contextlib import suppress
 
-from services.contract.errors import InternalError
+from services.contract.errors import FilesAway, FilesUnavailable, InternalError, JobFailure
 from services.contract.ids import model_id
 from services.contract.lines import EXIT_STOPPED, DoneLine
 from services.contract.model import Result
@@ -32,7 +33,7 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, labels: list[st
     elif ended.status == 0 and outcome.done is not None:
         await _finish(store, relay, outcome.done, labels)
     elif outcome.failed is not None:
-        await store.leases.fail(claim, outcome.failed)
+        await fail(store, claim, outcome.failed)
     elif outcome.lost is not None:
         await _hand_on(store, claim, outcome.lost.code, str(outcome.lost), counts=True)
     elif outcome.stop_asked or ended.status == EXIT_STOPPED:
@@ -46,6 +47,14 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, labels: list[st
     else:
         message = f"The trainer ended with {ended.status} and said nothing; the worker's log has the details."
         await store.leases.fail(claim, InternalError(message))
+
+
+async def fail(store: Store, claim: Claim, failure: JobFailure) -> None:
+    """For good, unless what failed is a store that will be there again. Raises Fenced, RedisError."""
+    if isinstance(failure, FilesUnavailable):
+        await _hand_on(store, claim, failure.code, f"{failure} The job waits for another attempt.", counts=False)
+    else:
+        await store.leases.fail(claim, failure)
 
 
 async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str]) -> None:
@@ -63,8 +72,9 @@ async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str])
             await asyncio.to_thread(blobs.put_file, places.judged(model), relay.folder / done.judged)
         await _say_finished(store, relay, done, model)
     except OSError as error:
-        await asyncio.to_thread(blobs.delete_folder, model)
-        await store.leases.fail(claim, os_failure(error))
+        with suppress(FilesAway):  # `finish` of another attempt keeps only its own
+            await asyncio.to_thread(blobs.delete_folder, model)
+        await fail(store, claim, os_failure(error))
     except Fenced:
         await asyncio.to_thread(blobs.delete_folder, model)
         raise

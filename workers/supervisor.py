@@ -29,7 +29,7 @@ from workers.duty import Duty
 from workers.handover import trainer_spec, work_folder
 from workers.outcome import Outcome, os_failure
 from workers.relay import Relay
-from workers.settle import settle
+from workers.settle import fail, settle
 from workers.zygote import Process
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
         spec = await trainer_spec(store, claim, settings, folder)
         child = await started(start)
     except (JobFailure, OSError) as error:
-        await store.leases.fail(claim, error if isinstance(error, JobFailure) else os_failure(error))
+        await fail(store, claim, error if isinstance(error, JobFailure) else os_failure(error))
     else:
         await Supervisor(store, claim, settings, folder, duty, child).run(spec)
     finally:

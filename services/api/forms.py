@@ -1,9 +1,8 @@
-"""A form with a file, parsed as it streams: the file goes straight to the disk, hashed and counted on the way."""
+"""A form with a file, parsed as it streams: the file goes straight to its draft, hashed and counted on the way."""
 
 import asyncio
 import difflib
 import hashlib
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from services.api.drafts import writing
 from services.contract.errors import BadRequest, InvalidRequest, TooLarge
 from services.contract.layout import Layout
 from services.contract.wording import in_words
@@ -32,7 +32,7 @@ FORM_SLACK = 64 * 1024  # bytes that a form may have around its file
 class Form:
     """What came: the file's bytes lie in `draft`."""
 
-    draft: Path
+    draft: str
     filename: str | None = None
     bytes: int = 0
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
@@ -68,24 +68,23 @@ def form_of(properties: Mapping[str, Any], *, required: list[str]) -> dict[str, 
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-async def parse(request: Request, draft: Path, cap: int, *, named: str = "file") -> Form:
+async def parse(request: Request, draft: str, cap: int, *, named: str = "file") -> Form:
     """`named`: the part whose bytes go to `draft`. Raises BadRequest, InvalidRequest, TooLarge."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise BadRequest("Send the file as multipart/form-data, with its fields.")
     form = Form(draft)
-    with draft.open("wb") as file:
+    async with writing(draft) as file:
         parts, received = _Parts(form, file, cap, named), 0
         try:
             parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]
             async for chunk in _body(request):
                 received += len(chunk)
-                await asyncio.to_thread(parser.write, chunk)  # it writes to the disk
+                await asyncio.to_thread(parser.write, chunk)  # it writes to the draft
                 if received - form.bytes > FORM_SLACK + len(chunk):
                     raise TooLarge("The form has too much beside its file.", param="file")
         except FormParserError as error:
             raise BadRequest(f"The multipart body cannot be parsed: {error}.") from None
-        await asyncio.to_thread(_sync, file)
     return form
 
 
@@ -98,7 +97,7 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
 
 
 class _Parts:
-    """The parser's callbacks: the named part goes to the disk, others are kept as text."""
+    """The parser's callbacks: the named part goes to the draft, others are kept as text."""
 
     def __init__(self, form: Form, file: BinaryIO, cap: int, named: str) -> None:
         self._form, self._file, self._cap, self._named = form, file, cap, named
@@ -159,11 +158,6 @@ class _Parts:
 
     def _done(self) -> None:
         self._form.ended = True
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def refuse_unknown(name: str) -> None:

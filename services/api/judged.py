@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import islice
-from pathlib import Path
 
 from services.api.pages import LOOKED_AT
 from services.contract.evaluation import JudgedImage, Judgement
+from services.located import Where, opened
+
+PIECE = 256 * 1024  # bytes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class JudgedFilter:
 
 
 def judged_page(
-    path: Path, file: str, wanted: JudgedFilter, *, after: int, limit: int
+    where: Where, file: str, wanted: JudgedFilter, *, after: int, limit: int
 ) -> tuple[list[JudgedImage], str | None]:
     """Of those that are `wanted`, those behind the rank `after`; and the rank to go on after, if there are more."""
     found: list[JudgedImage] = []
-    with path.open(encoding="utf-8") as lines:
+    with TextIOWrapper(opened(where, PIECE), encoding="utf-8") as lines:
         for rank, line in enumerate(islice(lines, after + 1, None), after + 1):
             if len(found) == limit or rank - after > LOOKED_AT:
                 return found, str(rank - 1)

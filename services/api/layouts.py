@@ -1,9 +1,8 @@
 """A file's listings: one for each layout in which it is read, kept once."""
 
 import asyncio
-import secrets
-from pathlib import Path
 
+from services.api.drafts import new_draft
 from services.api.listers import Listers
 from services.contract.errors import InvalidArchive, InvalidRequest
 from services.contract.file import Listed, ListingOrder
@@ -19,20 +18,18 @@ async def laid_out(record: FileRecord, layout: Layout | None, store: Store, list
     known = await store.files.laid_out(record, layout)
     if known is not None or layout is None:
         return known or record
-    draft = await asyncio.to_thread(store.blobs.new_draft, record.tenant, secrets.token_hex(8))
     try:
-        data = await asyncio.to_thread(store.blobs.local, record.data)
-        listed = await listers.list(record.tenant, ListingOrder(path=data, draft=draft, layout=layout))
-        async with store.turns.held(keys.files_turn(record.tenant)):
-            if await store.files.owned_by(record.tenant, record.id) is None:
-                raise FileNotFoundError(record.id)  # it was deleted meanwhile
-            await asyncio.to_thread(keep_listing, listed, record.upload, layout, store.blobs)
+        async with new_draft(record.tenant, store.blobs) as draft:
+            data = await asyncio.to_thread(store.blobs.where, record.data)
+            listed = await listers.list(record.tenant, ListingOrder(path=data, draft=draft, layout=layout))
+            async with store.turns.held(keys.files_turn(record.tenant)):
+                if await store.files.owned_by(record.tenant, record.id) is None:
+                    raise FileNotFoundError(record.id)  # it was deleted meanwhile
+                await asyncio.to_thread(keep_listing, listed, record.upload, layout, store.blobs)
     except FileNotFoundError:
         raise InvalidRequest("training_file: its bytes are gone", param="training_file") from None
     except InvalidArchive as error:
         raise InvalidRequest(f"layout: {error.message}", param="layout") from None
-    finally:
-        remove_drafts(draft)
     return await laid_out(record, layout, store, listers)
 
 
@@ -44,9 +41,3 @@ def keep_listing(listed: Listed, upload: str, layout: Layout, blobs: Blobs) -> s
     blobs.adopt(index, listed.index, anew=False)
     blobs.adopt(places.report(index), listed.report, anew=False)  # last: where it stands, the index does
     return index
-
-
-def remove_drafts(draft: Path) -> None:
-    """What lies beside it, too."""
-    for leftover in draft.parent.glob(f"{draft.name}*"):
-        leftover.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """What lists archives: see `services.datasets`."""
 
 from services.api.readers import NoAnswer, ReaderProcesses
-from services.contract.errors import InvalidArchive
+from services.contract.errors import FilesAway, InvalidArchive
 from services.contract.file import Listed, ListingOrder
 from services.contract.timing import Timing
 
@@ -19,5 +19,5 @@ class Listers(ReaderProcesses):
         if told.refusal is not None:
             raise InvalidArchive(told.refusal)
         if told.errno is not None:
-            raise OSError(told.errno, told.strerror)
+            raise (FilesAway if told.away else OSError)(told.errno, told.strerror)
         return told

@@ -139,6 +139,9 @@ async def _answer_store(request: Request, error: Exception) -> JSONResponse:
 async def _answer_os(request: Request, error: Exception) -> JSONResponse:
     """A full or read-only disk is the operator's to mend; anything else is a bug."""
     assert isinstance(error, OSError)
+    if isinstance(error, errors.FilesAway):
+        log.error("the store of objects is away: %s", error)
+        return problem(errors.StoreUnavailable("The store of objects does not answer. Try again in a moment."))
     if error.errno in errors.UNWRITABLE:
         log.error("the file store cannot be written: %s", error)
         return problem(errors.StoreFull(f"The file store cannot be written: {error.strerror}."))

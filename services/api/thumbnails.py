@@ -36,7 +36,7 @@ class Thumbnails(ReaderProcesses):
 
     async def _drawn(self, record: FileRecord, image: IndexedImage, side: int, store: Store) -> bytes:
         try:
-            archive = await asyncio.to_thread(store.blobs.local, record.data)
+            archive = await asyncio.to_thread(store.blobs.where, record.data)
             order = ThumbnailOrder(archive=archive, image=list(image), side=side)
             drawn = Thumbnail.model_validate_json(await self.ask(record.tenant, order.model_dump_json()))
         except FileNotFoundError:

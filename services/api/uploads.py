@@ -1,17 +1,16 @@
 """An upload: received straight into the file store, listed as it ends, kept in its place."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastapi import Request
 
+from services.api.drafts import new_draft
 from services.api.forms import FORM_SLACK, Form, parse, refuse_unknown, too_large
-from services.api.layouts import keep_listing, remove_drafts
+from services.api.layouts import keep_listing
 from services.api.listers import Listers
 from services.contract.errors import BadRequest, InvalidRequest, StoreFull
 from services.contract.file import Listed, ListingOrder
@@ -26,7 +25,7 @@ from services.store.files import FileRecord
 class Whole:
     """An upload whose bytes have all come, to `draft`, and what was said of it."""
 
-    draft: Path
+    draft: str
     filename: str
     bytes: int
     sha256: str
@@ -58,12 +57,9 @@ async def received(request: Request, blobs: Blobs, listers: Listers, tenant: str
     if declared > cap + FORM_SLACK:
         raise too_large(cap)
     await refuse_without_room(declared, blobs)
-    draft = await asyncio.to_thread(blobs.new_draft, tenant, secrets.token_hex(8))
-    try:
+    async with new_draft(tenant, blobs) as draft:
         whole = _checked(await parse(request, draft, cap))
         yield await listed(whole, blobs, listers, tenant)
-    finally:
-        remove_drafts(draft)
 
 
 async def listed(whole: Whole, blobs: Blobs, listers: Listers, tenant: str) -> Coming:

@@ -19,6 +19,7 @@ from services import __version__
 from services.client.options import with_options
 from services.client.stack import StackError, locked
 from services.client.terminal import console, fail
+from services.located import is_remote
 from services.settings import Settings, settings
 from services.store import places
 from services.store.migration import VERSION
@@ -52,7 +53,7 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
     folder.chmod(0o700)
     if not config.redis_url:
         _copy_store(config.data_dir / STORE, folder / STORE)
-    if config.files_dir.is_dir():
+    if not is_remote(config.files) and config.files_dir.is_dir():
         _refuse_without_room(config.files_dir, folder)
         _copy_files(config.files_dir, folder / FILES, "files")
     note = Note(headway=__version__, records=VERSION, made_at=int(time.time()), has_store=not config.redis_url)
@@ -60,6 +61,8 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
     console.print(f"{folder} is a backup; `headway restore {folder}` brings it back.", highlight=False, soft_wrap=True)
     if config.redis_url:
         console.print("It has no store: yours is at HEADWAY_REDIS_URL. Take its snapshot before the files.")
+    if is_remote(config.files):
+        console.print(f"It has no files: they are in {config.files}. Keep versions of that bucket, or copy it.")
 
 
 @app.command()
@@ -75,7 +78,7 @@ def restore(folder: Folder, data_dir: DataDir = None) -> None:
         with locked(config.data_dir.absolute()):
             if note.has_store:
                 _copy_files(folder / STORE, config.data_dir / STORE, "store")
-            if (folder / FILES).is_dir():
+            if (folder / FILES).is_dir() and not is_remote(config.files):
                 _copy_files(folder / FILES, config.files_dir, "files")
     except StackError as error:
         fail(str(error))
@@ -98,7 +101,7 @@ def _note_of(folder: Path) -> Note:
 
 
 def _refuse_what_is_there(config: Settings) -> None:
-    for there in (config.data_dir / STORE / APPENDED, config.files_dir):
+    for there in (config.data_dir / STORE / APPENDED, *([] if is_remote(config.files) else [config.files_dir])):
         if there.is_dir() and any(there.iterdir()):
             fail(f"{there} has something in it already: restore into an empty folder (--data-dir).")
 

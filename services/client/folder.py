@@ -23,7 +23,7 @@ class FolderTree(ArchiveTree):
     """`data` is the folder; entries are read from where they lie."""
 
     def read(self, entry: ArchiveEntry) -> bytes:
-        return (self.data / entry.name).read_bytes()
+        return (Path(self.data) / entry.name).read_bytes()
 
 
 def understood(folder: Path, layout: Layout) -> Listing:

@@ -37,7 +37,7 @@ def _submit(api: Headway, file: str, console: Console, **more: str) -> dict[str,
     return watch(api, job["id"], console)
 
 
-def tell_result(job: dict[str, Any], url: str, files: Path, console: Console) -> None:
+def tell_result(job: dict[str, Any], url: str, files: str, console: Console) -> None:
     """Where the model lies, and how to do the same with one's own images."""
     if job["weights"].startswith("random:"):
         console.print(f"  backbone: {job['weights']} (not pretrained)", highlight=False)

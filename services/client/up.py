@@ -81,7 +81,7 @@ def _sample(running: stack.Stack) -> None:
         if job["status"] != "succeeded":
             raise stack.StackError(f"The sample {job['status']}: {job['status_reason']['message']}")
         tell_verdict(api, job, console)
-        tell_result(job, running.url, running.settings.files_dir, console)
+        tell_result(job, running.url, running.settings.files_at, console)
 
 
 def _tell_first_worker(running: stack.Stack) -> None:

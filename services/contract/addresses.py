@@ -70,11 +70,19 @@ def checked_predictor_urls(urls: str) -> str:
     return urls
 
 
-def checked_folder_url(url: str) -> str:
-    """Empty is the usual one. Raises ValueError with a sentence."""
-    if url and not url.startswith("file:///"):
-        raise ValueError(f"{url!r} is not supported: give a local folder as file:///absolute/path")
-    return url
+BUCKET = re.compile(r"(s3|gs|az)://[a-zA-Z0-9][a-zA-Z0-9._-]+(/[^/?#\s]+)*/?")
+
+
+def checked_files_url(url: str) -> str:
+    """Empty is the usual folder; of a bucket's, without a slash at its end. Raises ValueError with a sentence."""
+    if not url or url.startswith("file:///"):
+        return url
+    if BUCKET.fullmatch(url):
+        return url.rstrip("/")
+    raise ValueError(
+        f"{url!r} is not supported: give a local folder as file:///absolute/path, or a bucket as s3://bucket/folder, "
+        "gs://bucket/folder or az://container/folder; its keys stand in AWS_…, GOOGLE_… or AZURE_…"
+    )
 
 
 Network = IPv4Network | IPv6Network

@@ -18,13 +18,13 @@ HeadwayError                        what a request can end with
 ├── RateLimited           429   the tenant does this too often: wait
 ├── QuotaExceeded         429   the tenant has as much as it may
 ├── WebhookUnanswered         502   a webhook that was tested did not answer
-├── StoreUnavailable          503   Redis is away: try again
+├── StoreUnavailable          503   Redis or the store of objects is away: try again
 ├── PredictorUnavailable      503   nobody looks at images now: try again
 └── StoreFull                 507   Redis or the disk is full
 
 JobFailure                          what a job can end with (`status_reason.code`)
 ├── WeightsUnavailable  DataUnreadable  OutOfMemory  DeviceUnavailable
-└── LossDiverged  TimeLimit  DiskFull  WorkerLost  InternalError
+└── LossDiverged  TimeLimit  DiskFull  WorkerLost  FilesUnavailable  InternalError
 """
 
 import errno
@@ -32,6 +32,10 @@ from typing import Any, ClassVar
 
 # What the operating system says where a disk is full, read-only or not ours: the operator's to mend, no bug.
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class FilesAway(OSError):
+    """The store of objects does not answer, though it was asked again and again."""
 
 
 class HeadwayError(Exception):
@@ -176,6 +180,12 @@ class DiskFull(JobFailure):
 
 class WorkerLost(JobFailure):
     code, retryable = "worker_lost", True
+
+
+class FilesUnavailable(JobFailure):
+    """The store of objects was away: the one failure after which the job waits for another attempt."""
+
+    code, retryable = "files_unavailable", True
 
 
 class InternalError(JobFailure):

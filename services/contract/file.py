@@ -1,6 +1,5 @@
 """An uploaded file, and what it holds."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -12,10 +11,11 @@ from services.contract.units import Id, Object, Sha256, UnixTime
 
 
 class ListingOrder(BaseModel):
-    """What one process asks another to list: `path`, to be read as `layout` says; what is made lies beside `draft`."""
+    """What one process asks another to list: `path`, to be read as `layout` says; what is made lies beside `draft`.
+    All of it by where it is (see `located`)."""
 
-    path: Path
-    draft: Path
+    path: str
+    draft: str
     layout: Layout = GUESSED
 
 
@@ -25,9 +25,10 @@ class Listed(BaseModel):
     refusal: str | None = None
     errno: int | None = None
     strerror: str | None = None
-    data: Path | None = None
-    index: Path | None = None
-    report: Path | None = None
+    data: str | None = None
+    index: str | None = None
+    report: str | None = None
+    away: bool = False  # the store of objects: then it is no operating system's error
     contents: Contents | None = None
     findings: list[Finding] = []
 

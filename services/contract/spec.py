@@ -34,7 +34,7 @@ class JobSpec(ResolvedRecipe):
 
 
 class ArchivePaths(Strict):
-    """An archive and its index, as local files."""
+    """An archive and its index, by where they are: local paths, or URLs of objects."""
 
     data: str
     index: str
@@ -50,7 +50,7 @@ class Prepared(Strict):
 
 
 class TrainerSpec(ResolvedRecipe):
-    """All that a trainer is told, one line of JSON on its stdin. Paths are local."""
+    """All that a trainer is told, one line of JSON on its stdin."""
 
     job: str
     tenant: str

@@ -1,6 +1,5 @@
 """A small picture of an image, as one process asks another for it."""
 
-from pathlib import Path
 from typing import Final
 
 from pydantic import Base64Bytes, BaseModel
@@ -9,9 +8,10 @@ SIDES: Final = (64, 128, 256, 512, 1024)  # pixels: what is asked for is rounded
 
 
 class ThumbnailOrder(BaseModel):
-    """`image` is an index's entry for an image of the archive; its longer side becomes `side` pixels at most."""
+    """`image` is an index's entry for an image of the archive, whose bytes are at `archive` (see `located`); its longer
+    side becomes `side` pixels at most."""
 
-    archive: Path
+    archive: str
     image: list[str | int]
     side: int
 

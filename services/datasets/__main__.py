@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 
-from services.contract.errors import InvalidArchive
+from services.contract.errors import FilesAway, InvalidArchive
 from services.contract.file import Listed, ListingOrder
 from services.datasets.index import write_index, write_report
 from services.datasets.listing import list_upload
@@ -27,18 +27,19 @@ def listed(order: ListingOrder) -> Listed:
     """Writes index and report beside the order's draft."""
     try:
         listing = list_upload(order.path, order.layout)
-        index = order.draft.with_name(order.draft.name + ".index")
-        report = order.draft.with_name(order.draft.name + ".report")
+        index, report = f"{order.draft}.index", f"{order.draft}.report"
         write_index(listing.images, index)
         write_report(listing.report, report)
     except InvalidArchive as error:
         return Listed(refusal=error.message)
     except MemoryError:
         return Listed(refusal="the archive has more entries than can be listed: pack fewer")
+    except FilesAway as error:
+        return Listed(away=True, errno=error.errno, strerror=error.strerror)
     except OSError as error:
         return Listed(errno=error.errno, strerror=error.strerror)
     return Listed(
-        data=listing.data, index=index, report=report, contents=listing.contents, findings=listing.report.short
+        data=str(listing.data), index=index, report=report, contents=listing.contents, findings=listing.report.short
     )
 
 

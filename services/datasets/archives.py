@@ -10,12 +10,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from pathlib import Path
 
 from services.contract.errors import InvalidArchive
 from services.datasets.entries import ArchiveTree
+from services.datasets.pictures import HEAD
 from services.datasets.tars import NO_ARCHIVE, is_plain_tar, plain_tar, read_tar
 from services.datasets.zips import read_zip
+from services.located import Where, opened, size_of
 
 # What the libraries raise on bytes that are no archive, or one that they do not know.
 DAMAGE = (
@@ -32,14 +33,14 @@ DAMAGE = (
 )
 
 
-def read_archive(path: Path) -> ArchiveTree:
+def read_archive(path: Where) -> ArchiveTree:
     """Raises InvalidArchive; makes `path` + ".tar" of a tar.gz."""
-    with path.open("rb") as file:
+    with opened(path, HEAD) as file:
         head = file.read(4)
     try:
         if head in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
             return read_zip(path)
-        packed = path.stat().st_size
+        packed = size_of(path)
         if head.startswith(b"\x1f\x8b"):
             path = plain_tar(path)
         if is_plain_tar(path):

@@ -2,11 +2,11 @@
 
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.contract.errors import InvalidArchive
 from services.datasets.index import DEFLATED
 from services.datasets.names import UTF8, Encoding
+from services.located import Where, opened
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class ArchiveEntry:
 class ArchiveTree:
     """`data` is the file to read from: the upload itself, or the plain tar made of a tar.gz. Entries by name."""
 
-    data: Path
+    data: Where
     entries: list[ArchiveEntry]
     folders: list[str]
     encoding: Encoding = UTF8
 
     def read(self, entry: ArchiveEntry) -> bytes:
-        with self.data.open("rb") as file:
+        with opened(self.data, max(entry.stored, 1)) as file:
             file.seek(entry.offset)
             stored = file.read(entry.stored)
         return zlib.decompress(stored, wbits=-zlib.MAX_WBITS) if entry.method == DEFLATED else stored
@@ -50,5 +50,5 @@ class Entries:
             raise InvalidArchive(f"the archive holds {entry.name!r} twice")
         self.entries[entry.name] = entry
 
-    def archive(self, data: Path, encoding: Encoding = UTF8) -> ArchiveTree:
+    def archive(self, data: Where, encoding: Encoding = UTF8) -> ArchiveTree:
         return ArchiveTree(data, [self.entries[name] for name in sorted(self.entries)], sorted(self.folders), encoding)

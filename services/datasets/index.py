@@ -1,19 +1,21 @@
 """The index that an upload leaves: one line of JSON an image, in path order; and the bytes that it points to."""
 
 import hashlib
+import io
 import json
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.contract.contents import Contents, Split
-from services.contract.errors import DataUnreadable
+from services.contract.errors import DataUnreadable, FilesAway
 from services.contract.report import DataReport
+from services.located import Ranges, Where, opened, written
 
 NEAR: Final = 4096  # bytes of an index that are read line by line
+PIECE: Final = 64 * 1024  # bytes of an index that are asked for while a line is looked for
 STORED, DEFLATED = 0, 8  # zip's numbers for how an image's bytes lie in the archive
 
 
@@ -39,32 +41,29 @@ def contents_of(images: Iterable[IndexedImage], *, ignored: int = 0, splits_left
     return Contents(images=total, labels=labels, ignored=ignored, splits_left_out=list(splits_left_out))
 
 
-def write_index(images: Iterable[IndexedImage], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(image) + "\n" for image in images)
-        file.flush()
-        os.fsync(file.fileno())
+def write_index(images: Iterable[IndexedImage], path: Where) -> None:
+    with written(path) as file:
+        for image in images:
+            file.write(json.dumps(image).encode() + b"\n")
 
 
-def write_report(report: DataReport, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(report.model_dump_json())
-        file.flush()
-        os.fsync(file.fileno())
+def write_report(report: DataReport, path: Where) -> None:
+    with written(path) as file:
+        file.write(report.model_dump_json().encode())
 
 
-def read_index(path: Path) -> Iterator[IndexedImage]:
-    with path.open(encoding="utf-8") as file:
+def read_index(path: Where) -> Iterator[IndexedImage]:
+    with io.TextIOWrapper(opened(path), encoding="utf-8") as file:
         for line in file:
             yield IndexedImage(*json.loads(line))
 
 
-def images_from(path: Path, after: str) -> Iterator[IndexedImage]:
+def images_from(path: Where, after: str) -> Iterator[IndexedImage]:
     """Those whose paths come after `after`."""
     return (image for image in _lines_near(path, after) if image.path > after)
 
 
-def image_at(path: Path, wanted: str) -> IndexedImage | None:
+def image_at(path: Where, wanted: str) -> IndexedImage | None:
     """The one that is called so in the archive."""
     for image in _lines_near(path, wanted):
         if image.path >= wanted:
@@ -72,9 +71,9 @@ def image_at(path: Path, wanted: str) -> IndexedImage | None:
     return None
 
 
-def _lines_near(path: Path, wanted: str) -> Iterator[IndexedImage]:
+def _lines_near(path: Where, wanted: str) -> Iterator[IndexedImage]:
     """From a little before where `wanted` stands, or would; found by halving, as an index may have a million lines."""
-    with path.open("rb") as file:
+    with opened(path, PIECE) as file:
         low, high = 0, file.seek(0, os.SEEK_END)  # no line before `low` comes after `wanted`
         while high - low > NEAR:
             middle = (low + high) // 2
@@ -93,18 +92,25 @@ def _lines_near(path: Path, wanted: str) -> Iterator[IndexedImage]:
 class Archive:
     """The upload's bytes, opened once and read at any place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Where) -> None:
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            self._bytes = Ranges(path)
+        except FilesAway:
+            raise
         except OSError as error:
             raise DataUnreadable(f"The training data cannot be opened: {error.strerror}.") from None
 
+    @property
+    def is_remote(self) -> bool:
+        """Then a read takes long, and many at a time take no longer."""
+        return self._bytes.is_remote
+
     def close(self) -> None:
-        os.close(self._file)
+        self._bytes.close()
 
     def read(self, image: IndexedImage) -> bytes:
-        """The image's own bytes. Raises DataUnreadable where they are no longer those of the upload."""
-        content = os.pread(self._file, image.stored, image.offset)
+        """The image's own bytes. Raises DataUnreadable where they are no longer those of the upload; FilesAway."""
+        content = self._bytes.read(image.offset, image.stored)
         try:
             if image.method == DEFLATED:
                 content = zlib.decompress(content, wbits=-zlib.MAX_WBITS)

@@ -3,7 +3,6 @@
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.contract.contents import Contents
 from services.contract.errors import InvalidArchive
@@ -20,6 +19,7 @@ from services.datasets.report import report_of
 from services.datasets.tables import read_names, read_tables, tables_of
 from services.datasets.tars import is_plain_tar
 from services.datasets.tree import EXAMPLE, grown, read_tree
+from services.located import Where
 
 MAX_LABELS = 10_000
 MAX_LABEL = 256  # bytes of a label's name
@@ -29,13 +29,13 @@ MAX_LABEL = 256  # bytes of a label's name
 class Listing:
     """`data` is the file to read images from: the upload itself, or the plain tar made of it."""
 
-    data: Path
+    data: Where
     images: list[IndexedImage]
     contents: Contents
     report: DataReport
 
 
-def list_upload(path: Path, layout: Layout = GUESSED) -> Listing:
+def list_upload(path: Where, layout: Layout = GUESSED) -> Listing:
     """Raises InvalidArchive; makes `path` + ".tar" of a tar.gz and of JSON lines."""
     if is_json_lines(path) and not is_plain_tar(path):
         if layout != GUESSED:

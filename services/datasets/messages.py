@@ -6,29 +6,29 @@ Their pictures are put into a plain tar, from which they are read like any other
 import base64
 import io
 import json
-import os
 import re
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from services.contract.errors import InvalidArchive
 from services.datasets.bounds import MAX_IMAGE, refuse_many
+from services.located import Where, opened, written
 
 MAX_LINE: Final = MAX_IMAGE * 4 // 3 + 65_536  # bytes: base64 of the largest picture, and what stands around it
+FIRST: Final = 4096  # bytes by which the form of a file is known
 DATA_URL: Final = re.compile(r"data:image/[a-zA-Z0-9.+-]+;base64,")
 
 
-def is_json_lines(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+def is_json_lines(path: Where) -> bool:
+    with opened(path, FIRST) as file:
+        return file.read(FIRST).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
-def tar_of_messages(path: Path) -> tuple[Path, dict[str, str]]:
+def tar_of_messages(path: Where) -> tuple[Where, dict[str, str]]:
     """A plain tar beside `path`, and the label of each of its pictures. Raises InvalidArchive, naming the line."""
-    plain, labels = path.with_name(path.name + ".tar"), {}
-    with plain.open("wb") as target, tarfile.open(fileobj=target, mode="w") as archive:
+    plain, labels = f"{path}.tar", {}
+    with written(plain) as target, tarfile.open(fileobj=target, mode="w") as archive:
         for number, line in _lines(path):
             url, label = _example(line, number)
             content = _decoded(url, number)
@@ -36,19 +36,13 @@ def tar_of_messages(path: Path) -> tuple[Path, dict[str, str]]:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
             labels[member.name] = label
-    _sync(plain)
     if not labels:
         raise InvalidArchive("the file has no lines with pictures")
     return plain, labels
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
+def _lines(path: Where) -> Iterator[tuple[int, bytes]]:
+    with opened(path) as file:
         number = 0
         while line := file.readline(MAX_LINE + 1):
             refuse_many(number := number + 1)

@@ -1,33 +1,35 @@
 """Tars, entry by entry; a tar.gz is made a plain tar first."""
 
 import gzip
-import os
 import tarfile
 from dataclasses import replace
-from pathlib import Path
+from typing import IO
 
 from services.contract.errors import InvalidArchive
 from services.datasets import names
 from services.datasets.bounds import MAX_RATIO, digest, refuse_bomb, refuse_many, refuse_size, refuse_whole
 from services.datasets.entries import ArchiveEntry, ArchiveTree, Entries
 from services.datasets.index import STORED
+from services.located import Where, opened, size_of, written
 
+HEADERS = 64 * 1024  # bytes that are read for a first look
 NO_ARCHIVE = "the file is not a zip, tar or tar.gz archive (other compressions are not taken)"
 
 
-def is_plain_tar(path: Path) -> bool:
+def is_plain_tar(path: Where) -> bool:
     try:
-        tarfile.open(path, "r:").close()
+        with opened(path, HEADERS) as file:
+            tarfile.open(fileobj=file, mode="r:").close()
     except tarfile.TarError:
         return False
     return True
 
 
-def read_tar(path: Path, packed: int) -> ArchiveTree:
+def read_tar(path: Where, packed: int) -> ArchiveTree:
     """`packed`: how many bytes came."""
     found, count = Entries(), 0
-    suspicious = path.stat().st_size > packed * MAX_RATIO
-    with tarfile.open(path, "r:") as archive:
+    suspicious = size_of(path) > packed * MAX_RATIO
+    with opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else it keeps every one
             refuse_many(count := count + 1)
@@ -39,7 +41,7 @@ def read_tar(path: Path, packed: int) -> ArchiveTree:
                 found.add(_linked(found, member, name))
             else:
                 found.add(_tar_entry(archive, member, name, suspicious=suspicious))
-        _refuse_cut_tar(path, archive.offset)
+        _refuse_cut_tar(file, archive.offset)
     return found.archive(path)
 
 
@@ -63,26 +65,23 @@ def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, *, 
     return ArchiveEntry(name, member.offset_data, member.size, member.size, STORED, sha256, head)
 
 
-def _refuse_cut_tar(path: Path, end: int) -> None:
+def _refuse_cut_tar(file: IO[bytes], end: int) -> None:
     """A tar ends with a block of zeros; where another block stands, the library stopped at a damaged header."""
-    with path.open("rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise InvalidArchive("the archive is damaged or was cut off: its end is missing")
+    file.seek(end)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise InvalidArchive("the archive is damaged or was cut off: its end is missing")
 
 
-def plain_tar(path: Path) -> Path:
+def plain_tar(path: Where) -> Where:
     """A tar.gz as a plain tar beside it: in shuffled order, reading the gz costs 400 times as much (measured)."""
-    plain = path.with_name(path.name + ".tar")
-    packed, unpacked = path.stat().st_size, 0
-    with gzip.open(path) as reader, plain.open("wb") as writer:
+    plain = f"{path}.tar"
+    packed, unpacked = size_of(path), 0
+    with opened(path) as file, gzip.open(file) as reader, written(plain) as writer:
         _refuse_other_than_tar(reader)
         while chunk := reader.read(1 << 20):
             unpacked += len(chunk)
             refuse_whole(unpacked, packed)
             writer.write(chunk)
-        writer.flush()
-        os.fsync(writer.fileno())
     return plain
 
 

@@ -3,7 +3,6 @@
 import stat
 import struct
 import zipfile
-from pathlib import Path
 from typing import IO
 
 from services.contract.errors import InvalidArchive
@@ -11,19 +10,20 @@ from services.datasets import names
 from services.datasets.bounds import MAX_RATIO, digest, refuse_bomb, refuse_many, refuse_size, refuse_whole
 from services.datasets.entries import ArchiveEntry, ArchiveTree, Entries
 from services.datasets.index import DEFLATED, STORED
+from services.located import Where, opened, size_of
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # PKWARE's APPNOTE 4.3.7; its last two are the lengths of name and extra
 
 
-def read_zip(path: Path) -> ArchiveTree:
+def read_zip(path: Where) -> ArchiveTree:
     found = Entries()
-    with path.open("rb") as raw:
+    with opened(path) as raw:
         count = _zip_count(raw)
         refuse_many(count)  # before the directory is read, which may itself be the bomb
         archive = zipfile.ZipFile(raw)
         if (count - len(archive.infolist())) % 65_536:  # what is no zip64 counts no further
             raise InvalidArchive(f"the archive is damaged: its directory has not the {count} entries that it claims")
-        refuse_whole(sum(info.file_size for info in archive.infolist()), path.stat().st_size)
+        refuse_whole(sum(info.file_size for info in archive.infolist()), size_of(path))
         encoding = names.encoding_of(archive.infolist())
         for info in archive.infolist():
             name = names.name_of(info, encoding)
@@ -37,11 +37,11 @@ def read_zip(path: Path) -> ArchiveTree:
 
 def _zip_entry(archive: zipfile.ZipFile, raw: IO[bytes], info: zipfile.ZipInfo, name: str) -> ArchiveEntry:
     _refuse_zip_entry(info, name)
+    offset = _zip_offset(raw, info)  # first: an object is read on, not back
     with archive.open(info) as content:  # reads to the end, so the CRC is checked too
         head, sha256 = digest(content, name, info.file_size)
     if info.file_size > info.compress_size * MAX_RATIO:
         refuse_bomb(name, info.file_size, head)
-    offset = _zip_offset(raw, info)
     return ArchiveEntry(name, offset, info.compress_size, info.file_size, info.compress_type, sha256, head)
 
 

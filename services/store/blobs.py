@@ -1,5 +1,6 @@
-"""The store of bytes: whole or not there, by place (see `places`). Today a local folder."""
+"""The store of bytes: whole or not there, by place (see `places`). A local folder, or a store of objects."""
 
+import errno
 import glob
 import os
 import shutil
@@ -10,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from services import objects
+from services.contract.errors import FilesAway
+from services.located import is_remote
 from services.store import places
+
+ENDLESS = 1 << 62  # bytes: nobody says what a bucket holds
 
 
 class Blobs(Protocol):
@@ -22,20 +28,24 @@ class Blobs(Protocol):
         """Copy `source` in."""
         ...
 
-    def adopt(self, place: str, draft: Path, *, anew: bool = True) -> None:
+    def adopt(self, place: str, draft: str, *, anew: bool = True) -> None:
         """`draft`, from `new_draft` or from beside one, takes its place; without `anew`, unless that is taken."""
         ...
 
-    def new_draft(self, tenant: str, name: str) -> Path:
-        """A local path to write what is coming in."""
+    def new_draft(self, tenant: str, name: str) -> str:
+        """Where to write what is coming in."""
+        ...
+
+    def drop_draft(self, draft: str) -> None:
+        """With what lies beside it, whose name begins as its own."""
         ...
 
     def get(self, place: str) -> bytes:
         """Raises FileNotFoundError."""
         ...
 
-    def local(self, place: str) -> Path:
-        """The bytes as a local file, to be read only. Raises FileNotFoundError."""
+    def where(self, place: str) -> str:
+        """To be read only (see `located`). Raises FileNotFoundError."""
         ...
 
     def beginning_with(self, place: str) -> list[str]:
@@ -71,27 +81,31 @@ class LocalBlobs:
         with source.open("rb") as reader, self._drafted(place) as file:
             shutil.copyfileobj(reader, file, 1 << 20)
 
-    def adopt(self, place: str, draft: Path, *, anew: bool = True) -> None:
+    def adopt(self, place: str, draft: str, *, anew: bool = True) -> None:
         path = self._path(place)
         if not anew and path.exists():
-            draft.unlink()
+            Path(draft).unlink()
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.replace(path)
+        Path(draft).replace(path)
 
-    def new_draft(self, tenant: str, name: str) -> Path:
+    def new_draft(self, tenant: str, name: str) -> str:
         folder = self._path(places.incoming(tenant))
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / name
+        return str(folder / name)
+
+    def drop_draft(self, draft: str) -> None:
+        for leftover in Path(draft).parent.glob(f"{Path(draft).name}*"):
+            leftover.unlink(missing_ok=True)
 
     def get(self, place: str) -> bytes:
         return self._path(place).read_bytes()
 
-    def local(self, place: str) -> Path:
+    def where(self, place: str) -> str:
         path = self._path(place)
         if not path.exists():
             raise FileNotFoundError(place)
-        return path
+        return str(path)
 
     def beginning_with(self, place: str) -> list[str]:
         path = self._path(place)
@@ -133,6 +147,87 @@ class LocalBlobs:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ObjectBlobs:
+    """`url`: where all places are, as `s3://bucket/folder`. An upload that was cut off leaves parts which only a rule
+    of the bucket removes (docs/how-to/object-store.md)."""
+
+    url: str
+
+    def put(self, place: str, content: bytes) -> None:
+        objects.write_all(self._url(place), content)
+
+    def put_file(self, place: str, source: Path) -> None:
+        objects.write_all(self._url(place), source)
+
+    def adopt(self, place: str, draft: str, *, anew: bool = True) -> None:
+        if anew or not self._is_there(place):
+            objects.copy(draft, self._url(place))
+        objects.delete([draft])
+
+    def new_draft(self, tenant: str, name: str) -> str:
+        return self._url(f"{places.incoming(tenant)}/{name}")
+
+    def drop_draft(self, draft: str) -> None:
+        objects.delete([draft, *(url for url, _ in objects.beginning_with(draft))])
+
+    def get(self, place: str) -> bytes:
+        return objects.read_all(self._url(place))
+
+    def where(self, place: str) -> str:
+        objects.stat(self._url(place))
+        return self._url(place)
+
+    def beginning_with(self, place: str) -> list[str]:
+        return [url.removeprefix(self._url("")) for url, _ in objects.beginning_with(self._url(place))]
+
+    def free(self) -> int:
+        return ENDLESS
+
+    def delete(self, place: str) -> None:
+        objects.delete([self._url(place)])
+
+    def delete_folder(self, place: str) -> None:
+        objects.delete([url for url, _ in objects.beginning_with(self._url(f"{place}/"))])
+
+    def keep_only(self, place: str, name: str) -> None:
+        kept = self._url(f"{place}/{name}/")
+        found = objects.beginning_with(self._url(f"{place}/"))
+        objects.delete([url for url, _ in found if not url.startswith(kept)])
+
+    def sweep_drafts(self, *, older_than: float) -> None:
+        before = time.time() - older_than
+        for tenant in objects.folders_in(self.url):
+            for folder in (places.INCOMING, places.SHARED):
+                found = objects.beginning_with(self._url(f"{tenant}/{folder}/"))
+                objects.delete([url for url, made in found if made < before])
+
+    def _url(self, place: str) -> str:
+        return f"{self.url}/{place}"
+
+    def _is_there(self, place: str) -> bool:
+        try:
+            return bool(self.where(place))
+        except FileNotFoundError:
+            return False
+
+
+def refusal_to_keep(where: str) -> str | None:
+    """Why a process must not start with this store of bytes; one that is only away may come back."""
+    try:
+        if is_remote(where):
+            objects.folders_in(where)
+    except PermissionError as error:
+        return f"HEADWAY_FILES: {where} may not be read with the keys in the environment: {error.strerror}."
+    except FilesAway as error:
+        return f"HEADWAY_FILES: {where}: {error.strerror}; make it first." if error.errno == errno.ENODEV else None
+    return None
+
+
+def blobs_at(where: str) -> Blobs:
+    return ObjectBlobs(where) if is_remote(where) else LocalBlobs(Path(where))
 
 
 def remove_old(paths: Iterable[Path], *, seconds: float) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from services.contract.events import Event, NewEvent
 from services.contract.transitions import Status
+from services.located import opened, size_of
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis, StreamEntries, Value
@@ -201,14 +202,14 @@ class Events:
     async def _size_put_away(self, id: str) -> int:
         place = await self._place(id)
         with suppress(FileNotFoundError):
-            return self._blobs.local(places.series(place)).stat().st_size if place else 0
+            return size_of(self._blobs.where(places.series(place))) if place else 0
         return 0
 
     async def _piece_put_away(self, id: str, start: int, stop: int) -> bytes:
         place = await self._place(id)
         with suppress(FileNotFoundError):
             if place is not None:
-                with self._blobs.local(places.series(place)).open("rb") as series:
+                with opened(self._blobs.where(places.series(place)), stop - start) as series:
                     series.seek(start)
                     return series.read(stop - start)
         return b""

@@ -186,7 +186,7 @@ class Files:
         for place in self._blobs.beginning_with(upload):
             if place.endswith(".index"):
                 with suppress(FileNotFoundError):
-                    yield from (image.sha256 for image in read_index(self._blobs.local(place)))
+                    yield from (image.sha256 for image in read_index(self._blobs.where(place)))
 
     async def expired(self, now: float) -> list[FileRecord]:
         ids = await self._redis.zrangebyscore(keys.EXPIRING, "-inf", now, 0, READ)
@@ -222,12 +222,12 @@ class Files:
         content = await asyncio.to_thread(self._blobs.get, places.report(record.index))
         return DataReport.model_validate_json(content)
 
-    def local(self, record: FileRecord) -> ArchivePaths:
-        """The archive and its index as local paths, which a trainer can read."""
+    def where(self, record: FileRecord) -> ArchivePaths:
+        """The archive and its index, for a trainer to read."""
         try:
-            data, index = self._blobs.local(record.data), self._blobs.local(record.index)
+            data, index = self._blobs.where(record.data), self._blobs.where(record.index)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"the bytes of {record.id} ({record.filename}) are no longer in the file store"
             ) from None
-        return ArchivePaths(data=str(data), index=str(index))
+        return ArchivePaths(data=data, index=index)

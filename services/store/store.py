@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from services.settings import Settings
 from services.store import places
 from services.store.autoscaling import Autoscaling
-from services.store.blobs import Blobs, LocalBlobs
+from services.store.blobs import Blobs, blobs_at, refusal_to_keep
 from services.store.checkpoints import Checkpoints
 from services.store.commands import Redis
 from services.store.connection import (
@@ -96,8 +96,9 @@ class Store:
 
 
 async def refusal_to_start(settings: Settings) -> str | None:
-    """Why a process must not start with this Redis, as it would lose jobs. One that is away may come back."""
-    if refusal := refusal_to_connect(settings.store_url):
+    """Why a process must not start with this Redis or store of bytes, as it would lose jobs. What is away may come
+    back."""
+    if refusal := refusal_to_connect(settings.store_url) or await asyncio.to_thread(refusal_to_keep, settings.files_at):
         return refusal
     async with connected(settings.store_url, settings.timing) as redis:
         try:
@@ -117,7 +118,7 @@ async def open_store(
     async with connected(settings.store_url, timing, connections=connections) as redis:
         outage = outage_of_this_process(timing)
         scripts = Scripts(redis, Patience(timing.patience if patience is None else patience, timing, outage))
-        jobs, blobs = Jobs(redis, scripts), LocalBlobs(settings.files_dir)
+        jobs, blobs = Jobs(redis, scripts), blobs_at(settings.files_at)
         events, checkpoints = Events(redis, scripts, blobs), Checkpoints(redis, scripts, blobs)
         yield Store(
             redis=redis,

@@ -106,7 +106,7 @@ def test_another_host_without_keys_is_refused(tmp_path: Path) -> None:
     ("name", "value", "word"),
     [
         ("HEADWAY_PORT", "eighty", "HEADWAY_PORT"),
-        ("HEADWAY_FILES", "s3://b", "file:///"),
+        ("HEADWAY_FILES", "ftp://b", "file:///"),
         ("HEADWAY_DEVICE", "tpu", "DEVICE"),
     ],
 )

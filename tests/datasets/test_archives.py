@@ -17,6 +17,7 @@ from services.contract.errors import InvalidArchive
 from services.datasets import bounds, listing
 from services.datasets.index import DEFLATED, IndexedImage
 from services.datasets.listing import list_upload
+from services.located import Where, read_all
 from tests.drawing import png, shape, shapes, tarred, written, zipped
 
 IMAGES = shapes(2)
@@ -26,8 +27,8 @@ def images_of(path: Path) -> list[IndexedImage]:
     return list_upload(path).images
 
 
-def read_back(data: Path, image: IndexedImage) -> bytes:
-    raw = data.read_bytes()[image.offset : image.offset + image.stored]
+def read_back(data: Where, image: IndexedImage) -> bytes:
+    raw = read_all(data)[image.offset : image.offset + image.stored]
     return zlib.decompress(raw, wbits=-15) if image.method == DEFLATED else raw
 
 

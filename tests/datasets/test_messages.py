@@ -29,7 +29,7 @@ def test_each_line_is_a_picture_and_its_answer_the_label(tmp_path: Path) -> None
     lines = [line(url(content), path.split("/")[0]) for path, content in PICTURES.items()]
     listed = list_upload(written(tmp_path / "upload", "\n".join(lines).encode()))
     assert listed.contents.labels == {"train": {"circle": 2, "square": 2}}
-    data = listed.data.read_bytes()
+    data = Path(listed.data).read_bytes()
     found = [data[image.offset : image.offset + image.stored] for image in listed.images]
     assert found == list(PICTURES.values())
 

@@ -14,7 +14,7 @@ from workers.predictor.app import Predictor, create_app
 def main(config: Settings, socket: str | None) -> int:
     config.start_logging()
     try:
-        predictor = Predictor(config.predictor_device, config.files_dir, config.weights_source, config.timing)
+        predictor = Predictor(config.predictor_device, config.files_at, config.weights_source, config.timing)
     except DeviceUnavailable as error:
         print(error, file=sys.stderr)
         return 1

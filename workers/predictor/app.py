@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.contract.errors import WeightsUnavailable
+from services.contract.errors import FilesAway, WeightsUnavailable
 from services.contract.prediction import HeadSource, PredictorAnswer, PredictorOrder, PredictorRefusal, SeenImage
 from services.contract.timing import Timing
 from services.contract.weights import AnyWeights, NamedWeights
@@ -42,7 +41,7 @@ class Refused(Exception):
 class Predictor:
     """Raises DeviceUnavailable. `source` says where weights come from on this machine."""
 
-    def __init__(self, device: str, files: Path, source: Callable[[NamedWeights], AnyWeights], timing: Timing) -> None:
+    def __init__(self, device: str, files: str, source: Callable[[NamedWeights], AnyWeights], timing: Timing) -> None:
         self._backbones, self._heads = Backbones(device, timing), Heads(files)
         self._batches = Batches(MOST, timing.batch_window)
         self._source = source
@@ -62,6 +61,8 @@ class Predictor:
             head = await asyncio.to_thread(self._heads.get, order.head, content)
         except HeadUnreadable as error:
             raise Refused(400, "head_unreadable", str(error)) from None
+        except FilesAway:
+            raise Refused(503, "files_away", "The store of objects does not answer.") from None
         if head is None:
             raise Refused(428, "head_unknown", "Send the head along.")
         seen: list[SeenImage] = []

@@ -2,18 +2,19 @@
 
 import threading
 from collections import OrderedDict
-from pathlib import Path
 
+from services.contract.errors import FilesAway
 from services.contract.prediction import HeadSource
+from services.located import read_all
 from workers.vision.heads import Head, HeadUnreadable, read_head
 
 BYTES = 64 * 1024**2  # of all that are kept: three thousand heads of 10 labels
 
 
 class Heads:
-    """`files`: the folder of the store of bytes."""
+    """`files`: where the root of the store of bytes is."""
 
-    def __init__(self, files: Path) -> None:
+    def __init__(self, files: str) -> None:
         self._files = files
         self._kept: OrderedDict[str, Head] = OrderedDict()
         self._bytes = 0
@@ -41,7 +42,9 @@ class Heads:
 
     def _read(self, source: HeadSource) -> bytes:
         try:
-            return (self._files / (source.place or "")).read_bytes()
+            return read_all(f"{self._files}/{source.place}")
+        except FilesAway:
+            raise
         except OSError as error:
             raise HeadUnreadable(f"the model's head is no longer in the file store ({error.strerror})") from None
 

@@ -77,8 +77,8 @@ def _examples(spec: HelperSpec) -> dict[Key, Example]:
     """By content; of equal ones, one."""
     found: dict[Key, Example] = {}
     for paths in spec.archives:
-        archive = Archive(Path(paths.data))
-        for image in read_index(Path(paths.index)):
+        archive = Archive(paths.data)
+        for image in read_index(paths.index):
             example = Example(image, archive, label=0)  # features know no labels
             found.setdefault(example.key, example)
     return found

@@ -1,7 +1,6 @@
 """The images of a job: read in place through the index that the upload left, labelled, and split."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -67,9 +66,9 @@ def hold_out(examples: list[Example], share: float, seed: int) -> tuple[list[Exa
 
 
 def _examples(paths: ArchivePaths, labels: list[str]) -> dict[str, list[Example]]:
-    archive = Archive(Path(paths.data))
+    archive = Archive(paths.data)
     index_of = {label: index for index, label in enumerate(labels)}
     examples: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
-    for image in read_index(Path(paths.index)):
+    for image in read_index(paths.index):
         examples[image.split].append(Example(image, archive, index_of[image.label]))
     return examples

@@ -1,5 +1,6 @@
 """Read → decode → backbone, all at once: threads decode into a ring of batches while the device works on one."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,6 +19,8 @@ from workers.vision.segments import Key, Said
 
 BATCH = {"cpu": 32, "mps": 64, "cuda": 256}  # fixed and padded: an image's features do not depend on its company
 MOST_THREADS = 8
+FETCHERS = 16  # threads that wait for a store of objects
+MOST_FETCHED = 32  # images that have come from one and are not decoded yet
 AHEAD = 3  # batches in the ring: one on the device, one ready, one being filled
 
 
@@ -98,12 +101,15 @@ class _Filling:
 def _decoded(chunks: Iterator[Sequence[Example]], ring: _Ring, decoding: Decoding) -> Iterator[_Filling]:
     """Batches in order, soon ready. What was handed out may be filled anew once the next is asked for."""
     pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode", initializer=take_cores, initargs=(1,))
+    fetching = _Fetching()
 
     def start(chunk: Sequence[Example]) -> _Filling:
         slot = ring.slot()
         slot[len(chunk) :] = 0
         return _Filling(
-            chunk, slot, [pool.submit(_decode_into, slot[i], example, decoding) for i, example in enumerate(chunk)]
+            chunk,
+            slot,
+            [pool.submit(_decode_into, slot[i], fetching.of(e), decoding) for i, e in enumerate(chunk)],
         )
 
     try:
@@ -112,13 +118,47 @@ def _decoded(chunks: Iterator[Sequence[Example]], ring: _Ring, decoding: Decodin
             yield waiting.popleft()
             waiting.extend(start(chunk) for chunk in islice(chunks, 1))
     finally:
+        fetching.end()
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(place: torch.Tensor, example: Example, decoding: Decoding) -> Said | None:
+class _Fetching:
+    """Images of a store of objects are asked for before a thread can decode them, many at a time: each takes as long
+    as ten to decode. Local ones are read by who decodes them."""
+
+    def __init__(self) -> None:
+        self._admission = ThreadPoolExecutor(1, thread_name_prefix="admit")  # one: they are admitted in order
+        self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
+        self._room = threading.Semaphore(MOST_FETCHED)
+
+    def of(self, example: Example) -> Callable[[], bytes]:
+        """Gives the image's bytes; called in the order of asking."""
+        if not example.archive.is_remote:
+            return example.read
+        coming = self._admission.submit(self._admit, example)
+
+        def take() -> bytes:
+            try:
+                return coming.result().result()
+            finally:
+                self._room.release()
+
+        return take
+
+    def _admit(self, example: Example) -> Future[bytes]:
+        self._room.acquire()
+        return self._pool.submit(example.read)
+
+    def end(self) -> None:
+        self._admission.shutdown(wait=False, cancel_futures=True)
+        self._room.release()  # for the one that waits
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _decode_into(place: torch.Tensor, content: Callable[[], bytes], decoding: Decoding) -> Said | None:
     """Fill (3, 224, 224); what is to say of it, such as why it cannot be."""
     try:
-        found, notes = read(example.read(), decoding)
+        found, notes = read(content(), decoding)
     except Unreadable as error:
         place.zero_()
         return Said(unreadable=str(error))

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -23,7 +22,7 @@ from services.api.deps import (
     TheThumbnails,
 )
 from services.api.door import Door, StreamedDoor
-from services.api.downloads import Download
+from services.api.downloads import download
 from services.api.forms import form_of
 from services.api.pages import LOOKED_AT, Page, cursor, page
 from services.api.quotas import may_store, may_upload, uploading
@@ -36,6 +35,7 @@ from services.contract.report import DataReport
 from services.contract.thumbnail import SIDES
 from services.contract.units import Id, Object
 from services.datasets.index import IndexedImage, image_at, images_from
+from services.located import Where
 from services.store import keys
 from services.store.files import FileRecord
 from services.store.store import Store
@@ -146,7 +146,7 @@ async def images(
     split: Annotated[Split | None, Query(description="only of this one")] = None,
 ) -> Page[FileImage]:
     """The images that it holds, by their paths."""
-    index = await _local(record, record.index, store)
+    index = await _where(record, record.index, store)
     found, goes_on = await asyncio.to_thread(_some_images, index, after or "", limit, label, split)
     return page(found, goes_on is not None, last_id=goes_on)
 
@@ -168,20 +168,20 @@ async def thumbnail(
 
 
 @router.get("/{file_id}/content", response_class=FileResponse)
-async def content(record: OwnFile, store: TheStore) -> Response:
+async def content(request: Request, record: OwnFile, store: TheStore) -> Response:
     """The bytes as they were uploaded."""
-    return Download(await _local(record, record.upload, store), record.filename)
+    return await download(await _where(record, record.upload, store), record.filename, request)
 
 
-async def _local(record: FileRecord, place: str, store: Store) -> Path:
+async def _where(record: FileRecord, place: str, store: Store) -> str:
     try:
-        return await asyncio.to_thread(store.blobs.local, place)
+        return await asyncio.to_thread(store.blobs.where, place)
     except FileNotFoundError:
         raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id") from None
 
 
 def _some_images(
-    index: Path, after: str, limit: int, label: str | None, split: Split | None
+    index: Where, after: str, limit: int, label: str | None, split: Split | None
 ) -> tuple[list[FileImage], str | None]:
     """And the path to go on after, if there are more."""
     found: list[FileImage] = []
@@ -202,6 +202,6 @@ def _any_image(record: FileRecord, path: str, store: Store) -> IndexedImage | No
     others = (place for place in store.blobs.beginning_with(record.upload) if place.endswith(".index"))
     for place in chain([record.index], others):
         with suppress(FileNotFoundError):
-            if image := image_at(store.blobs.local(place), path):
+            if image := image_at(store.blobs.where(place), path):
                 return image
     return None

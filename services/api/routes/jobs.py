@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -29,6 +28,7 @@ from services.contract.ids import checkpoint_number
 from services.contract.job import Checkpoint, Job
 from services.contract.transitions import Action, Status, allowed_actions
 from services.contract.units import Id, Object
+from services.located import read_all
 from services.store import places
 from services.store.files import FileRecord
 from services.store.record import JobRecord
@@ -137,8 +137,8 @@ async def metrics(
 @router.get("/{job_id}/evaluation", response_model=Evaluation)
 async def evaluation(record: OwnJob, store: TheStore) -> Any:
     """The model on the images that were held out, with every label's scores; the job itself shows up to a hundred."""
-    path = await _of_model(record, store, places.evaluation, "evaluation")
-    return Response(await asyncio.to_thread(path.read_bytes), media_type="application/json")
+    where = await _of_model(record, store, places.evaluation, "evaluation")
+    return Response(await asyncio.to_thread(read_all, where), media_type="application/json")
 
 
 @router.get("/{job_id}/evaluation/images")
@@ -154,11 +154,11 @@ async def evaluation_images(
     """What the model does on each image that was held out, the worst first."""
     if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
         raise InvalidRequest("after: no rank; give the last_id of the page before", param="after")
-    path = await _of_model(record, store, places.judged, "judged images")
+    where = await _of_model(record, store, places.judged, "judged images")
     wanted = JudgedFilter(label, predicted, wrong)
     rank = -1 if after is None else int(after)
     file = _judged_file(record)
-    found, goes_on = await asyncio.to_thread(judged_page, path, file, wanted, after=rank, limit=limit)
+    found, goes_on = await asyncio.to_thread(judged_page, where, file, wanted, after=rank, limit=limit)
     return page(found, goes_on is not None, last_id=goes_on)
 
 
@@ -191,12 +191,12 @@ async def checkpoint_content(record: OwnJob, checkpoint: str, store: TheStore) -
 # --- what the routes share -----------------------------------------------------------------------------------------
 
 
-async def _of_model(record: JobRecord, store: Store, place: Callable[[str], str], what: str) -> Path:
-    """A file that lies with the job's model. Raises NotFound."""
+async def _of_model(record: JobRecord, store: Store, place: Callable[[str], str], what: str) -> str:
+    """Where a file is that lies with the job's model. Raises NotFound."""
     model = await store.models.of_job(record.tenant, record.id)
     with suppress(FileNotFoundError):
         if model is not None:
-            return await asyncio.to_thread(store.blobs.local, place(model.result.place))
+            return await asyncio.to_thread(store.blobs.where, place(model.result.place))
     raise NotFound(f"{record.id} has no {what}: it has not succeeded, held nothing out, or its model was deleted.")
 
 

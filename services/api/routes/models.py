@@ -3,12 +3,12 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from services.api.deps import After, Limit, OwnModel, Tenant, TheStore
 from services.api.door import Door
-from services.api.downloads import Download
+from services.api.downloads import download
 from services.api.named import NamedModel, model_view
 from services.api.pages import Page, page
 from services.api.views import expires_at
@@ -53,7 +53,9 @@ async def manifest(model: OwnModel) -> Receipt:
 
 
 @router.get("/{model_id}/content", response_class=FileResponse)
-async def content(model: OwnModel, store: TheStore, format: Annotated[Export, Query()] = "pt") -> Response:
+async def content(
+    request: Request, model: OwnModel, store: TheStore, format: Annotated[Export, Query()] = "pt"
+) -> Response:
     """A model, in one of the forms that its job exported.
 
     `pt`: a state dict for `torchvision.models.resnet18(num_classes=N)`; `safetensors`: its head; `onnx`: a graph from
@@ -65,10 +67,10 @@ async def content(model: OwnModel, store: TheStore, format: Annotated[Export, Qu
         made = ", ".join(sorted(exports))
         raise InvalidRequest(f"format: the job exported {made}; ask for {format} in its `export`", param="format")
     try:
-        path = await asyncio.to_thread(store.blobs.local, place)
+        where = await asyncio.to_thread(store.blobs.where, place)
     except FileNotFoundError:
         raise NotFound(f"The bytes of {model.id} are no longer in the file store.", param="model_id") from None
-    return Download(path, f"{model.job.id}.{format}")
+    return await download(where, f"{model.job.id}.{format}", request)
 
 
 def _left_by_its_job(model: NamedModel) -> ModelRecord:

@@ -2,21 +2,19 @@
 
 import asyncio
 import hashlib
-import os
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
+from pathlib import PurePath
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Request
 
 from services.api.auth import Caller
 from services.api.deps import Tenant, TheCaller, TheListers, TheSettings, TheStore
 from services.api.door import Door, StreamedDoor
+from services.api.drafts import drop, new_draft, writing
 from services.api.forms import form_of, parse, too_large
-from services.api.layouts import remove_drafts
 from services.api.listers import Listers
 from services.api.quotas import may_store, may_upload, uploading
 from services.api.uploads import Whole, listed, refuse_without_room
@@ -24,6 +22,7 @@ from services.api.views import file_view
 from services.contract.errors import ActionRefused, InvalidRequest, NotFound
 from services.contract.ids import new_id
 from services.contract.upload import PART_BYTES, PARTS, CompletedParts, NewUpload, Upload, UploadPart
+from services.located import opened
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.pending import PendingUpload
@@ -66,8 +65,8 @@ async def add_part(request: Request, upload: OwnUpload, caller: TheCaller, store
     left = upload.announced.bytes - sum(upload.parts.values())
     await refuse_without_room(min(left, PART_BYTES), store.blobs)
     id, now = new_id("part"), int(time.time())
-    place = Path(places.part(caller.tenant, upload.id, id)).name
-    draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, place)
+    name = places.part(caller.tenant, upload.id, id).rpartition("/")[2]
+    draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, name)
     async with uploading(caller, request.app.state.uploads_under_way):
         try:
             form = await parse(request, draft, min(PART_BYTES, left), named="data")
@@ -75,7 +74,7 @@ async def add_part(request: Request, upload: OwnUpload, caller: TheCaller, store
                 raise InvalidRequest("data: required, as a file of the form", param="data")
             _refuse_late(await store.pending_uploads.add_part(upload, id, form.bytes), upload)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            await drop(draft, store.blobs)
             raise
     return UploadPart(id=id, created_at=now, upload_id=upload.id)
 
@@ -121,15 +120,12 @@ async def _make(
     file: str, asked: CompletedParts, upload: PendingUpload, caller: Caller, store: Store, listers: Listers
 ) -> None:
     await refuse_without_room(upload.announced.bytes, store.blobs)
-    draft = await asyncio.to_thread(store.blobs.new_draft, caller.tenant, secrets.token_hex(8))
-    try:
+    async with new_draft(caller.tenant, store.blobs) as draft:
         whole = await _joined(upload, asked, draft, store.blobs)
         coming = await listed(whole, store.blobs, listers, caller.tenant)
         async with store.turns.held(keys.files_turn(caller.tenant)):
             await may_store(caller, whole.bytes, store)
             await store.files.add(replace(await coming.keep(), id=file))
-    finally:
-        remove_drafts(draft)
 
 
 def _refuse_ended(upload: PendingUpload) -> None:
@@ -157,30 +153,29 @@ def _refuse_parts(ids: Sequence[str], upload: PendingUpload) -> None:
         )
 
 
-async def _joined(upload: PendingUpload, asked: CompletedParts, draft: Path, blobs: Blobs) -> Whole:
+async def _joined(upload: PendingUpload, asked: CompletedParts, draft: str, blobs: Blobs) -> Whole:
     """Raises InvalidRequest."""
     announced, md5, sha256 = upload.announced, hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    for id in asked.part_ids:  # each by itself: others have use for the threads, too
-        try:
-            part = await asyncio.to_thread(blobs.local, places.part(upload.tenant, upload.id, id))
-            await asyncio.to_thread(_append, part, draft, md5, sha256)
-        except FileNotFoundError:
-            raise InvalidRequest(f"part_ids: the bytes of {id} are gone: send it again", param="part_ids") from None
+    async with writing(draft) as whole:
+        for id in asked.part_ids:  # each by itself: others have use for the threads, too
+            try:
+                part = await asyncio.to_thread(blobs.where, places.part(upload.tenant, upload.id, id))
+                await asyncio.to_thread(_append, part, whole, md5, sha256)
+            except FileNotFoundError:
+                raise InvalidRequest(f"part_ids: the bytes of {id} are gone: send it again", param="part_ids") from None
     if asked.md5 is not None and md5.hexdigest() != asked.md5.lower():
         raise InvalidRequest("md5: it is not that of the parts together", param="md5")
     expires_at = int(time.time()) + announced.expires_after.seconds if announced.expires_after else None
-    filename = Path(announced.filename).name or "upload"
+    filename = PurePath(announced.filename).name or "upload"
     return Whole(draft, filename, announced.bytes, sha256.hexdigest(), announced.layout, expires_at)
 
 
-def _append(part: Path, draft: Path, *digests: "hashlib._Hash") -> None:
-    with part.open("rb") as source, draft.open("ab") as whole:
+def _append(part: str, whole: BinaryIO, *digests: "hashlib._Hash") -> None:
+    with opened(part) as source:
         while chunk := source.read(1 << 20):
             whole.write(chunk)
             for digest in digests:
                 digest.update(chunk)
-        whole.flush()
-        os.fsync(whole.fileno())
 
 
 async def _end(upload: PendingUpload, status: str, store: Store, file: str | None = None) -> None:

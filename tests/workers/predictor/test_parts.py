@@ -143,7 +143,7 @@ def test_heads_are_read_once_and_the_least_recently_asked_go_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heads, "BYTES", 3 * 10 * 513 * 4)
-    kept = Heads(tmp_path)
+    kept = Heads(str(tmp_path))
     for seed in range(3):
         (tmp_path / f"{seed}").write_bytes(content_of(head_of(seed)))
         kept.get(source(f"{seed}", f"{seed}"), None)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from services import objects
 from services.contract.errors import DataUnreadable
 from services.contract.spec import ArchivePaths, TrainerSpec
+from tests.buckets import bucket
 from tests.drawing import png, shape, shapes, zipped
 from workers.vision import dataset, pipeline
 from workers.vision.backbone import Backbone
@@ -57,9 +59,9 @@ def test_no_more_is_decoded_than_the_ring_holds(
 ) -> None:
     decoded, real = [], pipeline._decode_into
 
-    def counted(place: torch.Tensor, example: Example, decoding: Decoding) -> Said | None:
-        decoded.append(example)
-        return real(place, example, decoding)
+    def counted(place: torch.Tensor, content: Callable[[], bytes], decoding: Decoding) -> Said | None:
+        decoded.append(content)
+        return real(place, content, decoding)
 
     monkeypatch.setattr(pipeline, "_decode_into", counted)
     monkeypatch.setitem(BATCH, "cpu", 4)
@@ -86,3 +88,18 @@ def test_lower_precision_gives_nearly_the_same_direction(archive: Archive, backb
     (wanted,), (rows,) = extract(found, backbone), extract(found, lower)
     assert rows.rows.dtype == torch.float32
     assert torch.cosine_similarity(rows.rows, wanted.rows).min() > 0.999
+
+
+def test_images_of_a_bucket_are_fetched_many_at_a_time_and_are_the_same(
+    random_backbone: Backbone, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = zipped(shapes(20, first=300))
+    local = archive(content)
+    with bucket() as s3:
+        for name, where in (("data", local.data), ("index", local.index)):
+            objects.write_all(f"{s3.url}/{name}", Path(where))
+        found = examples(ArchivePaths(data=f"{s3.url}/data", index=f"{s3.url}/index"))
+        s3.delay = 0.02
+        rows = torch.cat([batch.rows for batch in extract(found, random_backbone)])
+        assert 4 < s3.most_at_once <= pipeline.FETCHERS
+    assert torch.equal(rows, torch.cat([batch.rows for batch in extract(examples(local), random_backbone)]))
