@@ -26,7 +26,7 @@ SCHEMES: Final = ("s3", "gs", "az")
 PIECE: Final = 8 * 1024**2  # bytes of a request: less is slow, more takes memory
 AT_ONCE: Final = 4  # pieces under way of an object that is written
 MOST_COPIED: Final = 5 * 1024**3  # bytes of an object that S3 copies in one request
-NO_BUCKET: Final = "NoSuchBucket"
+NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|The specified bucket does not exist")
 NO_KEYS: Final = "169.254.169.254"  # where a cloud's machine is asked for its own
 REFUSED: Final = re.compile(r"status code: 40[13]")
 RETRY: Final[Any] = {"max_retries": 1000, "retry_timeout": timedelta(seconds=10)}
@@ -194,7 +194,7 @@ def _os_errors(url: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if NO_BUCKET in str(error):
+        if NO_BUCKET.search(str(error)):
             raise _meant(error, url) from None
         raise FileNotFoundError(errno.ENOENT, "there is no such object", url) from None
     except (PermissionDeniedError, UnauthenticatedError) as error:
@@ -206,7 +206,7 @@ def _os_errors(url: str) -> Iterator[None]:
 def _meant(error: Exception, url: str) -> OSError:
     """What the library tells in words only."""
     said = str(error)
-    if NO_BUCKET in said:
+    if NO_BUCKET.search(said):
         return FilesAway(errno.ENODEV, "there is no such bucket", url)
     if NO_KEYS in said:
         return PermissionError(errno.EACCES, "no keys were found in the environment, nor on this machine", url)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -42,11 +43,16 @@ from services.environment import environment, of_a_predictor, pass_over_links_of
 from services.located import is_remote
 
 
+def _if_any(check: Callable[[str], str]) -> AfterValidator:
+    """Of a setting that may be empty or unset."""
+    return AfterValidator(lambda value: value and check(value))
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", env_ignore_empty=True, frozen=True)
 
     data_dir: Path = Field(default_factory=datafolder.usual, description=datafolder.ABOUT)
-    files: Annotated[str, AfterValidator(checked_files_url)] = Field(
+    files: Annotated[str, _if_any(checked_files_url)] = Field(
         "",
         description="where files and models lie: `file:///…`, or `s3://bucket/folder`, `gs://…`, `az://…`; "
         "`files` in the data folder if empty",
@@ -56,7 +62,7 @@ class Settings(BaseSettings):
         DEFAULT_CACHE_BYTES, ge=0, description="of features for each tenant; the least recently used go first"
     )
 
-    redis_url: str = Field(
+    redis_url: Annotated[str, _if_any(checked_redis_url)] = Field(
         "",
         description="`redis://host:6379/0`: a Redis ≥ 7 or Valkey of your own, append-only and `noeviction`, else it "
         "is refused; `redis+sentinel://host,host/name` by Sentinels; `headway up` starts an embedded one if empty",
@@ -84,7 +90,9 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "", description="of other sites' pages that may call it, as http://localhost:3000, with commas between"
     )
-    root_path: str = Field("", description="the path under which a proxy serves it, as /headway")
+    root_path: Annotated[str, _if_any(checked_url_path)] = Field(
+        "", description="the path under which a proxy serves it, as /headway"
+    )
     max_upload_bytes: int = Field(8 * 1024**3, gt=0, description="of one upload; more is cut off with 413")
 
     predictor_url: Annotated[str, AfterValidator(checked_predictor_urls)] = Field(
@@ -122,7 +130,7 @@ class Settings(BaseSettings):
     url: Annotated[str, AfterValidator(checked_service_url)] = Field(
         "http://127.0.0.1:8000", description="the service that the command talks to"
     )
-    api_key: str | None = Field(None, description="the key that the command sends")
+    api_key: Annotated[str | None, _if_any(checked_key)] = Field(None, description="the key that the command sends")
 
     autoscale: str = Field("cpu=0-4", description="workers at least and at most, by device kind: `cuda=0-1,cpu=0-2`")
     autoscale_provider: Literal["process", "compose"] = Field(
@@ -159,27 +167,12 @@ class Settings(BaseSettings):
     def _home_of_weights_is_known(cls, weights: AnyWeights) -> AnyWeights:
         return WeightsFile(weights.path.expanduser()) if isinstance(weights, WeightsFile) else weights
 
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_url_can_be_read(cls, url: str) -> str:
-        return checked_redis_url(url) if url else url
-
-    @field_validator("api_key")
-    @classmethod
-    def _key_can_be_sent(cls, key: str | None) -> str | None:
-        return key and checked_key(key)
-
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_origins(cls, origins: str) -> str:
         for origin in _listed(origins):
             checked_origin(origin)
         return origins
-
-    @field_validator("root_path")
-    @classmethod
-    def _root_path_is_a_path(cls, path: str) -> str:
-        return checked_url_path(path) if path else path
 
     @field_validator("autoscale")
     @classmethod

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 VISION = {
     "services.contract",
     "services.datasets",
+    "services.located",
     "services.pictures",
     "torch",
     "torchvision",
@@ -33,7 +34,7 @@ ALLOWED = {
     "services.pictures": {"services.contract", "services.datasets", "numpy", "PIL", "pillow_heif"},
     "workers.vision": VISION,
     "workers.trainer": VISION | {"workers.vision", "services", "onnx"},
-    "workers.predictor": VISION | {"workers.vision", "services.located", "services.settings", "starlette", "uvicorn"},
+    "workers.predictor": VISION | {"workers.vision", "services.settings", "starlette", "uvicorn"},
 }
 
 

@@ -74,8 +74,8 @@ BUCKET = re.compile(r"(s3|gs|az)://[a-zA-Z0-9][a-zA-Z0-9._-]+(/[^/?#\s]+)*/?")
 
 
 def checked_files_url(url: str) -> str:
-    """Empty is the usual folder; of a bucket's, without a slash at its end. Raises ValueError with a sentence."""
-    if not url or url.startswith("file:///"):
+    """A bucket's without a slash at its end. Raises ValueError with a sentence."""
+    if url.startswith("file:///"):
         return url
     if BUCKET.fullmatch(url):
         return url.rstrip("/")

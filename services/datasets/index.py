@@ -93,6 +93,7 @@ class Archive:
     """The upload's bytes, opened once and read at any place."""
 
     def __init__(self, path: Where) -> None:
+        self.where = str(path)
         try:
             self._bytes = Ranges(path)
         except FilesAway:

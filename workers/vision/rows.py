@@ -9,6 +9,7 @@ import torch
 from services.contract.spec import TrainerSpec
 from workers.vision.arrays import Integers
 from workers.vision.backbone import Backbone
+from workers.vision.beside import Beside
 from workers.vision.dataset import Example
 from workers.vision.pipeline import BATCH, Extracted, extract_batches
 from workers.vision.segments import FeatureCache, Key, Said, cache_folder, trim
@@ -38,15 +39,17 @@ class Rows:
         self._places = _places(keys)
         folder = cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, spec.prepared)
         self._cache = FeatureCache(folder, self._places, spec.timing)
+        self._beside = Beside(examples, folder.name)
+        self._with_cache(lambda: self._beside.fill(self._cache))
         self.known = [key for key, places in self._places.items() if self._cache.there[places[0]]]
         self.seconds_saved = float(sum(self._cache.seconds[self._places[key][0]] for key in self.known))
         missing = dict.fromkeys(keys[i] for i in order if not self._cache.there[i])
         self.missing, self.computed = len(missing), 0
-        self._pass = Pass(list(missing), BATCH[backbone.device.type], self._has, helpers)
+        self._pass = Pass(list(missing), BATCH[backbone.device.type], self._cache.has, helpers)
         self._batches = extract_batches(
             ([examples[self._places[key][0]] for key in batch] for batch in self._pass.batches()),
             backbone,
-            lambda batch: not all(self._has(example.key) for example in batch),
+            lambda batch: not all(self._cache.has(example.key) for example in batch),
         )
         self._brought = self._pass.brought()
         self._began = time.monotonic()
@@ -94,22 +97,20 @@ class Rows:
         if batch is None:
             self._brought = self._pass.brought()  # one that is exhausted looks no more
             batch = next(self._batches)
-        if new := sum(not self._has(key) for key in batch.keys):
+        if new := sum(not self._cache.has(key) for key in batch.keys):
             self.computed += new
             self._cache.add(batch.keys, batch.rows, batch.said, batch.seconds)
         if self._cache.is_due:
             self._with_cache(self._cache.flush)
         return batch
 
-    def _has(self, key: Key) -> bool:
-        places = self._places.get(key)
-        return places is None or bool(self._cache.there[places[0]])
-
     def close(self) -> None:
         """What was computed is kept."""
         self._batches.close()
         self._with_cache(self._cache.flush)
         self._with_cache(self._trim)
+        if self.computed and self.is_complete:
+            self._with_cache(lambda: self._beside.keep(self._cache))
 
     def _trim(self) -> None:
         trim(self._shelf, self._spec.cache_bytes, self._spec.timing)

@@ -91,6 +91,21 @@ class FeatureCache:
         full = sum(len(part.keys) for part in self._pending) >= SEGMENT
         return full or time.monotonic() - self._flushed >= self._timing.segment
 
+    def has(self, key: Key) -> bool:
+        """Also where it is none of its images."""
+        places = self._places.get(key)
+        return places is None or bool(self.there[places[0]])
+
+    def absorb(self, content: bytes) -> None:
+        """A segment that comes from elsewhere. Raises OSError."""
+        self._read(self._write(content))
+
+    def segment(self, keys: list[Key]) -> Segment:
+        """Of images that are there."""
+        at = [self._places[key][0] for key in keys]
+        said = {key: self.said[key] for key in keys if key in self.said}
+        return Segment(keys, self.rows.numpy()[at], self.readable.numpy()[at], float(self.seconds[at].mean()), said)
+
     def flush(self) -> None:
         """Write what was added as one segment: it is there whole, or not at all, and then not tried again. Raises
         OSError."""
@@ -100,7 +115,7 @@ class FeatureCache:
             with suppress(FileNotFoundError):  # deleted under us: this job's features are at hand all the same
                 self._write(packed(joined(pending)))
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{uuid.uuid4().hex}.features"
         draft = path.with_suffix(".draft")
@@ -109,6 +124,7 @@ class FeatureCache:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+        return path
 
     def _read(self, path: Path) -> None:
         """Fill in what the segment has: only where it has any, all of it is read and checked."""

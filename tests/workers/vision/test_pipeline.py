@@ -90,10 +90,11 @@ def test_lower_precision_gives_nearly_the_same_direction(archive: Archive, backb
     assert torch.cosine_similarity(rows.rows, wanted.rows).min() > 0.999
 
 
+@pytest.mark.slow
 def test_images_of_a_bucket_are_fetched_many_at_a_time_and_are_the_same(
     random_backbone: Backbone, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = zipped(shapes(20, first=300))
+    content = zipped(shapes(12, first=300))
     local = archive(content)
     with bucket() as s3:
         for name, where in (("data", local.data), ("index", local.index)):
