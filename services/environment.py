@@ -13,18 +13,14 @@ INHERITED: Final = re.compile(
     r"SSL_CERT_.*|REQUESTS_CA_BUNDLE"
 )
 # What leads into a store of objects, where HEADWAY_FILES names one: bytes are read there by who decodes them.
-OF_OBJECTS: Final = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+OF_OBJECTS: Final = {"s3": ("AWS_",), "gs": ("GOOGLE_",), "az": ("AZURE_", "IDENTITY_", "MSI_")}
 PREDICTOR: Final = re.compile(r"HEADWAY_(DATA_DIR|FILES|WEIGHTS|LOG_LEVEL|PREDICTOR_(HOST|PORT|DEVICE))")
 
 
 def bare_environment() -> dict[str, str]:
     """Of ours, what a process needs that decodes strangers' bytes."""
-    theirs = OF_OBJECTS.get(os.environ.get("HEADWAY_FILES", "").partition("://")[0])
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if INHERITED.fullmatch(name) or (theirs and name.startswith(theirs))
-    }
+    theirs = OF_OBJECTS.get(os.environ.get("HEADWAY_FILES", "").partition("://")[0], ())
+    return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name) or name.startswith(theirs)}
 
 
 def of_a_predictor(given: Mapping[str, str]) -> dict[str, str]:

@@ -2,32 +2,48 @@
 
 An object is named by its URL: `s3://bucket/key`, `gs://bucket/key`, `az://container/key`. What leads there (keys,
 region, an endpoint of one's own) stands in the environment, by the names that each store's own tools use: AWS_…,
-GOOGLE_…, AZURE_…. Whatever fails is asked again for ten seconds, and then an OSError: FilesAway where the store does
-not answer.
+GOOGLE_…, AZURE_…. Whatever fails is asked again for ten seconds; what does not answer is waited for a minute. Then it
+is an OSError: FilesAway wherever the store itself is in the way, with a sentence that names none of its addresses.
 """
 
 import errno
 import io
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
 from services.contract.errors import FilesAway
+from services.environment import environment
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+log = logging.getLogger(__name__)
 
 SCHEMES: Final = ("s3", "gs", "az")
 PIECE: Final = 8 * 1024**2  # bytes of a request: less is slow, more takes memory
 AT_ONCE: Final = 4  # pieces under way of an object that is written
 MOST_COPIED: Final = 5 * 1024**3  # bytes of an object that S3 copies in one request
+ANSWER: Final = timedelta(minutes=1)  # a piece needs a tenth of a megabyte in a second for that
+COPIED: Final = timedelta(minutes=15)
+WORDS: Final = {
+    errno.EHOSTUNREACH: "The store of objects does not answer",
+    errno.EACCES: "The store of objects refuses our keys, or finds none",
+    errno.ENODEV: "There is no such bucket",
+    errno.EINVAL: "What the environment says of the store of objects cannot be",
+}
 NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|The specified bucket does not exist")
 NO_KEYS: Final = "169.254.169.254"  # where a cloud's machine is asked for its own
+UNSPEAKABLE: Final = "builder error"  # an address without TLS where that was not allowed
 REFUSED: Final = re.compile(r"status code: 40[13]")
 RETRY: Final[Any] = {"max_retries": 1000, "retry_timeout": timedelta(seconds=10)}
 
@@ -43,7 +59,9 @@ def stat(url: str) -> ObjectStat:
     store, key = _found(url)
     with _os_errors(url):
         meta = obstore.head(store, key)
-    return ObjectStat(meta["size"], (meta["e_tag"] or "").strip('"'), meta["last_modified"].timestamp())
+    return ObjectStat(
+        meta["size"], (meta["e_tag"] or "").removeprefix("W/").strip('"'), meta["last_modified"].timestamp()
+    )
 
 
 def opened(url: str, piece: int = PIECE) -> BinaryIO:
@@ -89,7 +107,7 @@ def copy(source: str, target: str) -> None:
             while piece := reader.read(PIECE):
                 writer.write(piece)
         return
-    (store, key), (_, copied) = _found(source), _found(target)
+    (store, key), (_, copied) = _found(source, COPIED), _found(target)
     with _os_errors(source):
         obstore.copy(store, key, copied)
 
@@ -98,9 +116,14 @@ def delete(urls: Sequence[str]) -> None:
     """Of one bucket; those that are not there are passed over."""
     if not urls:
         return
-    store = _found(urls[0])[0]
-    with _os_errors(urls[0]), suppress(FileNotFoundError):
-        obstore.delete(store, [_found(url)[1] for url in urls])
+    store, keys = _found(urls[0])[0], [_found(url)[1] for url in urls]
+    with _os_errors(urls[0]):
+        try:
+            obstore.delete(store, keys)
+        except FileNotFoundError:  # of a store that stops there
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    obstore.delete(store, key)
 
 
 def beginning_with(url: str) -> Iterator[tuple[str, float]]:
@@ -177,45 +200,50 @@ class _Writer(io.RawIOBase):
             self._writer.close()
 
 
-def _found(url: str) -> tuple[ObjectStore, str]:
+def _found(url: str, timeout: timedelta = ANSWER) -> tuple[ObjectStore, str]:
     """The store, and the object's key in it."""
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
-    return _bucket(f"{scheme}://{bucket}"), key
+    return _bucket(f"{scheme}://{bucket}", timeout), key
 
 
 @cache
-def _bucket(url: str) -> ObjectStore:
-    return from_url(url, retry_config=RETRY)
+def _bucket(url: str, timeout: timedelta) -> ObjectStore:
+    try:
+        options: ClientConfig = {"timeout": timeout, "allow_http": _allows_http()}
+        return from_url(url, retry_config=RETRY, client_options=options)
+    except (BaseError, ValueError, OSError) as error:
+        raise _away(errno.EINVAL, error, url) from None
+
+
+def _allows_http() -> bool:
+    """The library has it from there, too, unless it is told anything else."""
+    return any(environment().get(f"{of}_ALLOW_HTTP", "").lower() in ("true", "1") for of in ("AWS", "AZURE", "GOOGLE"))
 
 
 @contextmanager
 def _os_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        if NO_BUCKET.search(str(error)):
-            raise _meant(error, url) from None
-        raise FileNotFoundError(errno.ENOENT, "there is no such object", url) from None
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(errno.EACCES, _first_line(error), url) from None
-    except (BaseError, OSError) as error:  # its writer has the latter
+    except (BaseError, ValueError, OSError) as error:  # a writer's are of the latter
         raise _meant(error, url) from None
 
 
 def _meant(error: Exception, url: str) -> OSError:
-    """What the library tells in words only."""
+    """Much of it the library tells in words only."""
     said = str(error)
     if NO_BUCKET.search(said):
-        return FilesAway(errno.ENODEV, "there is no such bucket", url)
-    if NO_KEYS in said:
-        return PermissionError(errno.EACCES, "no keys were found in the environment, nor on this machine", url)
-    if REFUSED.search(said):
-        return PermissionError(errno.EACCES, _first_line(error), url)
+        return _away(errno.ENODEV, error, url)
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "there is no such object", url)
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or NO_KEYS in said or REFUSED.search(said):
+        return _away(errno.EACCES, error, url)
     if "status code: 416" in said:
         return OSError(errno.EINVAL, "it is shorter than it was", url)
-    return FilesAway(errno.EHOSTUNREACH, _first_line(error), url)
+    return _away(errno.EINVAL if UNSPEAKABLE in said else errno.EHOSTUNREACH, error, url)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _away(number: int, error: Exception, url: str) -> FilesAway:
+    """The library's own words are for the log: they name addresses, and hold what the store said."""
+    log.warning("%s: %s", url, str(error).partition("\n")[0])
+    return FilesAway(number, WORDS[number], url)

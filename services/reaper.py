@@ -10,9 +10,11 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
+from services.contract.errors import FilesAway
 from services.contract.timing import Timing
 from services.contract.transitions import ENDED, Status
 from services.process import daemon
@@ -49,6 +51,7 @@ class Reaper:
         self._not_before = 0.0
         self._announced: set[str] = set()  # ended jobs that go with the next pass
         self.steady, self.own_steady = Steady(self._timing), Steady(self._timing)
+        self._drafts_swept = -math.inf
 
     async def run(self) -> None:
         """Forever. After Redis was away, leases get the time to be renewed before anything is taken for lost."""
@@ -106,11 +109,10 @@ class Reaper:
 
         By a clock that ran steadily for a while: one that jumps would take all for old. What is due is said first.
         """
-        if self.own_steady.sees(time.time(), time.monotonic()):  # files have the machine's own times
-            await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
         now, _ = await self._store.redis.time()
         if not self.steady.sees(now, time.monotonic()):
             return
+        await self._sweep_drafts()
         await self._store.files.sweep_forgotten(now - self._timing.forgotten_kept)
         for file in await self._store.files.expired(now):
             if await self._store.jobs.needing(file.tenant, file.id) is None:
@@ -125,6 +127,14 @@ class Reaper:
         if new := set(due) - self._announced:
             log.warning("%d ended jobs are over HEADWAY_RETENTION_DAYS and go with the next pass", len(new))
         self._announced = set(due)
+
+    async def _sweep_drafts(self) -> None:
+        """Now and then: a store of objects is listed for it."""
+        is_steady = self.own_steady.sees(time.time(), time.monotonic())  # files have the machine's own times
+        if is_steady and time.monotonic() - self._drafts_swept > self._timing.draft_sweep:
+            self._drafts_swept = time.monotonic()
+            with suppress(FilesAway):
+                await asyncio.to_thread(self._store.blobs.sweep_drafts, older_than=self._timing.abandoned_upload)
 
     async def _put_away(self, id: str) -> None:
         record = await self._store.jobs.get(id)

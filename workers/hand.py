@@ -85,7 +85,7 @@ class Hand:
             wanted = await self._store.shards.bring(self._record, brought, line.seconds)
         finally:
             if wanted is not Wanted.YES:
-                self._delete(place)
+                await asyncio.to_thread(self._delete, place)
         if wanted is Wanted.GONE:
             await asyncio.to_thread(self._store.blobs.delete_folder, shared)
         self.has_brought = True
@@ -97,7 +97,8 @@ class Hand:
         try:
             await asyncio.shield(putting)
         except asyncio.CancelledError:
-            putting.add_done_callback(lambda _: self._delete(place))
+            loop = asyncio.get_running_loop()
+            putting.add_done_callback(lambda _: loop.run_in_executor(None, self._delete, place))
             raise
 
     def _delete(self, place: str) -> None:

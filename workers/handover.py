@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from services import tracing
 from services.contract.errors import DataUnreadable, DeviceUnavailable
 from services.contract.preflight import Arithmetic
 from services.contract.recipe import ResolvedRecipe
@@ -24,8 +25,8 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
         labels=training.contents.names,
         job=claim.job,
         tenant=claim.tenant,
-        training=_where(store, training),
-        validation=_where(store, validation[0]) if validation else None,
+        training=await asyncio.to_thread(_where, store, training),
+        validation=await asyncio.to_thread(_where, store, validation[0]) if validation else None,
         device=claim.worker.device,
         weights=settings.weights_source(claim.spec.weights),
         engine=computed.engine,
@@ -35,6 +36,7 @@ async def trainer_spec(store: Store, claim: Claim, settings: Settings, folder: P
         out=str(folder),
         resume=await _resume_point(store, claim, folder),
         next_checkpoint=claim.checkpoint + 1,
+        trace=tracing.here(),
         limits=claim.spec.limits,
         timing=settings.timing.trainer,
     )
@@ -52,7 +54,7 @@ def _arithmetic(claim: Claim) -> Arithmetic:
 
 async def archives(store: Store, tenant: str, spec: JobSpec) -> list[ArchivePaths]:
     """Of all of a job's images. Raises DataUnreadable."""
-    return [_where(store, record) for record in await _records(store, tenant, spec)]
+    return [await asyncio.to_thread(_where, store, record) for record in await _records(store, tenant, spec)]
 
 
 def work_folder(settings: Settings) -> Path:

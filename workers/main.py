@@ -17,6 +17,7 @@ from celery import signals
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from services import tracing
 from services.contract.preflight import DEVICE_REPORTS, Check, DeviceReport
 from services.contract.spec import Prepared
 from services.process import tether
@@ -46,6 +47,7 @@ def main() -> int:
     where another in its place would do better."""
     config = settings()
     config.start_logging()
+    tracing.start("headway-worker")
     _quieten_celery()
     if refusal := asyncio.run(refusal_to_start(config)):
         print(refusal, file=sys.stderr)
@@ -118,6 +120,7 @@ def _work_until_drained(worker: LocalWorker, spare: Spare, start: Start, config:
             for task in going_on:
                 task.cancel()
             loop.call(_sign_off, worker, store)
+            tracing.stop()
     if not was_asked:
         log.critical("Celery's consumer ended unasked: this worker ends, to be replaced")
     return 0 if was_asked else REPLACE_ME

@@ -34,7 +34,7 @@ class Outcome:
 def os_failure(error: OSError) -> JobFailure:
     """What a job ends with where the operating system refused its supervisor."""
     if isinstance(error, FilesAway):
-        return FilesUnavailable(f"The store of objects does not answer: {error.strerror}.")
+        return FilesUnavailable(f"{error.strerror}.")
     failure = disk_failure(error, folder_is_gone=error.errno == errno.ENOENT)
     if failure is None:
         log.error("the operating system refused", exc_info=error)

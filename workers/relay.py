@@ -9,7 +9,8 @@ from pathlib import Path
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from services.contract.errors import InternalError, WorkerLost, job_failure
+from services import tracing
+from services.contract.errors import FilesAway, InternalError, WorkerLost, job_failure
 from services.contract.events import NewEvent
 from services.contract.job import JobWarning
 from services.contract.lines import (
@@ -22,6 +23,7 @@ from services.contract.lines import (
     Line,
     MetricsLine,
     PhaseLine,
+    SpanLine,
     Validation,
     WarningLine,
 )
@@ -127,6 +129,8 @@ class Relay:
                 await self.emit(latest=Latest(evaluation=line.evaluation.in_short(), trials=self._trials(line.trials)))
             case AliveLine() | ReadyLine() | SegmentLine():
                 pass
+            case SpanLine():
+                tracing.told(line.name, line.began, line.ended)
             case DoneLine():
                 self.outcome.done = line
             case FailedLine():
@@ -186,4 +190,6 @@ class Relay:
 def _full(error: Exception) -> str:
     if isinstance(error, TenantWaits):
         return "Your jobs' checkpoints have as many bytes as they may (delete ended jobs)"
+    if isinstance(error, FilesAway):
+        return str(error.strerror)
     return "Redis is full" if isinstance(error, OutOfMemoryError) else "The file store is full"

@@ -6,13 +6,15 @@ import logging
 import signal
 from contextlib import suppress
 
-from services.contract.errors import FilesAway, FilesUnavailable, InternalError, JobFailure
+from services import tracing
+from services.contract.errors import FilesUnavailable, InternalError, JobFailure
 from services.contract.ids import model_id
 from services.contract.lines import EXIT_STOPPED, DoneLine
 from services.contract.model import Result
 from services.contract.timing import Timing
 from services.contract.transitions import Status
 from services.store import places
+from services.store.blobs import Blobs
 from services.store.leases import Claim, Fenced
 from services.store.store import Store
 from workers import messages
@@ -31,9 +33,9 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, labels: list[st
     elif outcome.cut_off:  # the trainer may even have ended well, for nobody
         await _hand_on(store, claim, "released", f"{outcome.cut_off}; the job waits for a worker.", counts=False)
     elif ended.status == 0 and outcome.done is not None:
-        await _finish(store, relay, outcome.done, labels)
+        await _finish(store, relay, outcome.done, labels, timing)
     elif outcome.failed is not None:
-        await fail(store, claim, outcome.failed)
+        await fail(store, claim, outcome.failed, timing)
     elif outcome.lost is not None:
         await _hand_on(store, claim, outcome.lost.code, str(outcome.lost), counts=True)
     elif outcome.stop_asked or ended.status == EXIT_STOPPED:
@@ -49,16 +51,22 @@ async def settle(store: Store, relay: Relay, ended: TrainerExit, labels: list[st
         await store.leases.fail(claim, InternalError(message))
 
 
-async def fail(store: Store, claim: Claim, failure: JobFailure) -> None:
+async def fail(store: Store, claim: Claim, failure: JobFailure, timing: Timing) -> None:
     """For good, unless what failed is a store that will be there again. Raises Fenced, RedisError."""
     if isinstance(failure, FilesUnavailable):
+        await asyncio.sleep(timing.files_pause)  # who takes it next would meet the same
         await _hand_on(store, claim, failure.code, f"{failure} The job waits for another attempt.", counts=False)
     else:
         await store.leases.fail(claim, failure)
 
 
-async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str]) -> None:
+async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str], timing: Timing) -> None:
     """The exports go to the file store under this fence; only `finish` names them, and no others stay."""
+    with tracing.span("store model"):
+        await _keep(store, relay, done, labels, timing)
+
+
+async def _keep(store: Store, relay: Relay, done: DoneLine, labels: list[str], timing: Timing) -> None:
     claim, blobs = relay.claim, store.blobs
     models, model = places.models(claim.tenant, claim.job), places.model(claim.tenant, claim.job, claim.fence)
     try:
@@ -72,14 +80,20 @@ async def _finish(store: Store, relay: Relay, done: DoneLine, labels: list[str])
             await asyncio.to_thread(blobs.put_file, places.judged(model), relay.folder / done.judged)
         await _say_finished(store, relay, done, model)
     except OSError as error:
-        with suppress(FilesAway):  # `finish` of another attempt keeps only its own
-            await asyncio.to_thread(blobs.delete_folder, model)
-        await fail(store, claim, os_failure(error))
+        await _drop(blobs, model)
+        await fail(store, claim, os_failure(error), timing)
     except Fenced:
-        await asyncio.to_thread(blobs.delete_folder, model)
+        await _drop(blobs, model)
         raise
     else:
-        await asyncio.to_thread(blobs.keep_only, models, str(claim.fence))
+        with suppress(OSError):
+            await asyncio.to_thread(blobs.keep_only, models, str(claim.fence))
+
+
+async def _drop(blobs: Blobs, model: str) -> None:
+    """What is left of it goes with the next one that is kept, or with its job."""
+    with suppress(OSError):
+        await asyncio.to_thread(blobs.delete_folder, model)
 
 
 async def _say_finished(store: Store, relay: Relay, done: DoneLine, place: str) -> None:

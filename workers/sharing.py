@@ -49,7 +49,7 @@ class Sharing:
         """Of what earlier attempts left, which nobody can use. Raises Fenced."""
         if self._claim.attempt == 1:
             return
-        with suppress(RedisError):
+        with suppress(RedisError, OSError):
             await self._store.shards.end(self._claim)
             passes = places.passes(self._claim.tenant, self._claim.job)
             await asyncio.to_thread(self._store.blobs.delete_folder, passes)
@@ -78,7 +78,8 @@ class Sharing:
         await watch  # not cancelled: an event that it is telling has its number
         with suppress(RedisError, Fenced):
             await self._store.shards.end(self._claim)
-        await asyncio.to_thread(self._store.blobs.delete_folder, self._place)
+        with suppress(OSError):  # it is swept
+            await asyncio.to_thread(self._store.blobs.delete_folder, self._place)
 
     async def _call_for_help(self, shards: int) -> None:
         """A hint for each worker that is idle; they look by themselves, too."""

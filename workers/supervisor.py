@@ -16,6 +16,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from services import tracing
 from services.contract.errors import JobFailure, OutOfMemory, TimeLimit
 from services.contract.spec import TrainerSpec
 from services.contract.transitions import Status
@@ -41,6 +42,13 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
     """Carry one attempt from its claim to its end. Raises Fenced or RedisError where that can no longer be said: the
     reaper will say it."""
     log.info("%s: attempt %d", claim.job, claim.attempt)
+    facts: dict[str, str | int] = {"job": claim.job, "attempt": claim.attempt, "worker": claim.worker.id}
+    with tracing.span("attempt", claim.trace, **facts):
+        tracing.told("claim", time.time() - (time.monotonic() - claim.sent), time.time())
+        await _carry_out(store, claim, settings, duty, start)
+
+
+async def _carry_out(store: Store, claim: Claim, settings: Settings, duty: Duty, start: StartTrainer) -> None:
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{claim.job}-", dir=work_folder(settings)))
     except OSError as error:
@@ -50,7 +58,7 @@ async def supervise(store: Store, claim: Claim, settings: Settings, duty: Duty, 
         spec = await trainer_spec(store, claim, settings, folder)
         child = await started(start)
     except (JobFailure, OSError) as error:
-        await fail(store, claim, error if isinstance(error, JobFailure) else os_failure(error))
+        await fail(store, claim, error if isinstance(error, JobFailure) else os_failure(error), settings.timing)
     else:
         await Supervisor(store, claim, settings, folder, duty, child).run(spec)
     finally:

@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from services import tracing
 from services.api.connections import protocol
 from services.api.main import create_app
 from services.keysfile import KeysFileError, read_keys
@@ -40,6 +41,7 @@ def main(config: Settings | None = None) -> int:
         print(refusal, file=sys.stderr)
         return 1
     config.start_logging()
+    tracing.start("headway-api")
     app = create_app(config)
     files = _allow_many_connections()
     options = uvicorn.Config(

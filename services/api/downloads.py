@@ -18,7 +18,7 @@ from services.contract.errors import BadRequest
 from services.located import is_remote
 
 MEDIA = "application/octet-stream"
-RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 async def download(where: str, filename: str, request: Request) -> Response:

@@ -8,7 +8,6 @@ from typing import BinaryIO
 
 import anyio
 
-from services.contract.errors import FilesAway
 from services.located import written
 from services.store.blobs import Blobs
 
@@ -25,7 +24,7 @@ async def new_draft(tenant: str, blobs: Blobs) -> AsyncIterator[str]:
 
 async def drop(draft: str, blobs: Blobs) -> None:
     """Also where the request was cancelled. What a store that is away keeps of it is swept."""
-    with anyio.CancelScope(shield=True), suppress(FilesAway):
+    with anyio.CancelScope(shield=True), suppress(OSError):
         await asyncio.to_thread(blobs.drop_draft, draft)
 
 

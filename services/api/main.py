@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -11,9 +12,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
 
-from services import __version__
+from services import __version__, tracing
 from services.api import auth, dashboard, problems, schema
 from services.api.head import HeadAsGet
+from services.api.latency import measure
 from services.api.listers import Listers
 from services.api.predictors import Predictors
 from services.api.prefix import UnderPath
@@ -38,6 +40,8 @@ from services.settings import Settings, settings
 from services.store.store import open_store
 from services.webhooks.outside import Outside, Reach
 
+THREADS = 64  # that wait for disks and buckets: one that hangs must not hold up the others
+
 
 def create_app(config: Settings | None = None) -> FastAPI:
     config = config or settings()
@@ -61,6 +65,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     schema.install(app)
     if app.state.keys is None and config.host_names is not None:
         app.middleware("http")(_guard)
+    measure(app)
     app.add_middleware(HeadAsGet)
     if config.root_path:
         app.add_middleware(UnderPath, prefix=config.root_path)
@@ -73,6 +78,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
             allow_headers=every,
             expose_headers=every,
         )
+    tracing.watch(app)
     return app
 
 
@@ -88,6 +94,7 @@ def _include_routes(app: FastAPI) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: Settings = app.state.settings
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     async with open_store(config, connections=1) as store:  # a command takes it for less than a millisecond
         streams = Streams(store, config.store_url, config.timing)
         reading = asyncio.create_task(streams.run())
@@ -104,6 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await streams.aclose()
         await app.state.predictors.aclose()
         await app.state.outside.aclose()
+    await asyncio.to_thread(tracing.stop)
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

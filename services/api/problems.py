@@ -141,7 +141,7 @@ async def _answer_os(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OSError)
     if isinstance(error, errors.FilesAway):
         log.error("the store of objects is away: %s", error)
-        return problem(errors.StoreUnavailable("The store of objects does not answer. Try again in a moment."))
+        return problem(errors.StoreUnavailable(errors.STORE_AWAY))
     if error.errno in errors.UNWRITABLE:
         log.error("the file store cannot be written: %s", error)
         return problem(errors.StoreFull(f"The file store cannot be written: {error.strerror}."))

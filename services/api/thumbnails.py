@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from services.api.readers import NoAnswer, ReaderProcesses
-from services.contract.errors import ImageUnreadable
+from services.contract.errors import STORE_AWAY, ImageUnreadable, StoreUnavailable
 from services.contract.thumbnail import SIDES, Thumbnail, ThumbnailOrder
 from services.contract.timing import Timing
 from services.datasets.index import IndexedImage
@@ -43,6 +43,8 @@ class Thumbnails(ReaderProcesses):
             raise ImageUnreadable(f"{image.path} cannot be shown: its file's bytes are gone.") from None
         except NoAnswer as reason:
             raise ImageUnreadable(f"{image.path} cannot be shown: {reason}.") from None
+        if drawn.away:
+            raise StoreUnavailable(STORE_AWAY)
         if drawn.refusal is not None:
             raise ImageUnreadable(f"{image.path} cannot be shown: {drawn.refusal}.")
         return drawn.jpeg

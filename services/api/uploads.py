@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
@@ -19,6 +19,7 @@ from services.contract.layout import Layout
 from services.store import places
 from services.store.blobs import Blobs
 from services.store.files import FileRecord
+from services.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,20 @@ class Coming:
 
     whole: Whole
     listed: Listed
-    blobs: Blobs
     tenant: str
 
-    async def keep(self) -> FileRecord:
-        """In its place; its record, which nobody has written yet."""
-        return await asyncio.to_thread(_keep, self.whole, self.listed, self.blobs, self.tenant)
+    async def keep(self, store: Store, id: str | None = None) -> FileRecord:
+        """In its place, with a record, which has this id if it shall have one. In the tenant's turn; where the store of
+        bytes fails, nothing is left."""
+        try:
+            made = await asyncio.to_thread(_keep, self.whole, self.listed, store.blobs, self.tenant)
+            record = replace(made, id=id or made.id)
+            await store.files.add(record)
+        except OSError:
+            with suppress(OSError):
+                await store.files.drop_unless_kept(self.tenant, places.upload(self.tenant, self.whole.sha256))
+            raise
+        return record
 
 
 @asynccontextmanager
@@ -59,13 +68,13 @@ async def received(request: Request, blobs: Blobs, listers: Listers, tenant: str
     await refuse_without_room(declared, blobs)
     async with new_draft(tenant, blobs) as draft:
         whole = _checked(await parse(request, draft, cap))
-        yield await listed(whole, blobs, listers, tenant)
+        yield await listed(whole, listers, tenant)
 
 
-async def listed(whole: Whole, blobs: Blobs, listers: Listers, tenant: str) -> Coming:
+async def listed(whole: Whole, listers: Listers, tenant: str) -> Coming:
     """Raises InvalidRequest, InvalidArchive."""
     order = ListingOrder(path=whole.draft, draft=whole.draft, layout=whole.layout)
-    return Coming(whole, await listers.list(tenant, order), blobs, tenant)
+    return Coming(whole, await listers.list(tenant, order), tenant)
 
 
 async def refuse_without_room(bytes: int, blobs: Blobs) -> None:

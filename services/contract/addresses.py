@@ -70,7 +70,7 @@ def checked_predictor_urls(urls: str) -> str:
     return urls
 
 
-BUCKET = re.compile(r"(s3|gs|az)://[a-zA-Z0-9][a-zA-Z0-9._-]+(/[^/?#\s]+)*/?")
+BUCKET = re.compile(r"(s3|gs|az)://[a-zA-Z0-9][a-zA-Z0-9._-]+(/(?!\.\.?(/|$))[^/?#\s]+)*/?")
 
 
 def checked_files_url(url: str) -> str:

@@ -34,8 +34,11 @@ from typing import Any, ClassVar
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
+STORE_AWAY = "The store of objects does not answer. Try again in a moment."
+
+
 class FilesAway(OSError):
-    """The store of objects does not answer, though it was asked again and again."""
+    """The store of objects does not answer, though it was asked again and again, or not to us."""
 
 
 class HeadwayError(Exception):

@@ -118,6 +118,15 @@ class DoneLine(BaseModel):
     judged: str | None = None
 
 
+class SpanLine(BaseModel):
+    """What was done from when to when (Unix time, s), for the trace of its attempt."""
+
+    type: Literal["span"] = "span"
+    name: str
+    began: float
+    ended: float
+
+
 class AliveLine(BaseModel):
     """Nothing else was to say for a while."""
 
@@ -140,6 +149,7 @@ Line = Annotated[
     | WarningLine
     | EvaluationLine
     | AliveLine
+    | SpanLine
     | DoneLine
     | FailedLine
     | PlanLine

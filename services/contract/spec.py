@@ -70,6 +70,7 @@ class TrainerSpec(ResolvedRecipe):
     cache_bytes: int = DEFAULT_CACHE_BYTES
     resume: str | None = None
     next_checkpoint: int = 0
+    trace: str | None = None  # the traceparent of its attempt, where what it does is traced
     limits: Limits = Limits()
     timing: TrainerTiming = UNSCALED
 

@@ -21,3 +21,4 @@ class Thumbnail(BaseModel):
 
     jpeg: Base64Bytes = b""
     refusal: str | None = None
+    away: bool = False  # the store of objects

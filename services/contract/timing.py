@@ -80,6 +80,8 @@ class Timing(Durations):
     history_stays: float = 3600.0  # in Redis, of an ended job: its streams are followed and come back there
     forget_every: float = 60.0  # a worker looks whether features of its cache were deleted with their pictures
     forgotten_kept: float = 2_592_000.0  # that this is told: a worker that was away for longer keeps them
+    files_pause: float = 5.0  # of a worker whose store of objects is away, before it hands its job on
+    draft_sweep: float = 600.0  # between looks for what broken uploads left
     abandoned_upload: float = 86400.0
     autoscaler_every: float = 1.0
     autoscaler_turn: float = 10.0

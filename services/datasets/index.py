@@ -111,11 +111,13 @@ class Archive:
 
     def read(self, image: IndexedImage) -> bytes:
         """The image's own bytes. Raises DataUnreadable where they are no longer those of the upload; FilesAway."""
-        content = self._bytes.read(image.offset, image.stored)
         try:
+            content = self._bytes.read(image.offset, image.stored)
             if image.method == DEFLATED:
                 content = zlib.decompress(content, wbits=-zlib.MAX_WBITS)
-        except zlib.error:
+        except FilesAway:
+            raise
+        except (zlib.error, OSError):
             content = b""
         if hashlib.sha256(content).hexdigest() != image.sha256:
             raise DataUnreadable(f"{image.path} is not what was uploaded: the stored file was changed or damaged.")

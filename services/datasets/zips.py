@@ -25,7 +25,7 @@ def read_zip(path: Where) -> ArchiveTree:
             raise InvalidArchive(f"the archive is damaged: its directory has not the {count} entries that it claims")
         refuse_whole(sum(info.file_size for info in archive.infolist()), size_of(path))
         encoding = names.encoding_of(archive.infolist())
-        for info in archive.infolist():
+        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):  # an object is read on, not back
             name = names.name_of(info, encoding)
             names.refuse(name)
             if name.endswith("/"):
@@ -37,7 +37,7 @@ def read_zip(path: Where) -> ArchiveTree:
 
 def _zip_entry(archive: zipfile.ZipFile, raw: IO[bytes], info: zipfile.ZipInfo, name: str) -> ArchiveEntry:
     _refuse_zip_entry(info, name)
-    offset = _zip_offset(raw, info)  # first: an object is read on, not back
+    offset = _zip_offset(raw, info)
     with archive.open(info) as content:  # reads to the end, so the CRC is checked too
         head, sha256 = digest(content, name, info.file_size)
     if info.file_size > info.compress_size * MAX_RATIO:

@@ -13,7 +13,7 @@ from contextlib import closing
 import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
-from services.contract.errors import DataUnreadable
+from services.contract.errors import DataUnreadable, FilesAway
 from services.contract.thumbnail import Thumbnail, ThumbnailOrder
 from services.datasets.index import Archive, IndexedImage
 from services.pictures.bounds import FORMATS, Unreadable, in_words, limit_memory, limit_time, refuse_large
@@ -37,6 +37,8 @@ def drawn(order: ThumbnailOrder) -> Thumbnail:
         with closing(Archive(order.archive)) as archive:
             content = archive.read(IndexedImage(*order.image))  # type: ignore[arg-type]
         return Thumbnail(jpeg=base64.b64encode(_jpeg(content, order.side)))
+    except FilesAway:
+        return Thumbnail(away=True)
     except (Unreadable, DataUnreadable) as error:
         return Thumbnail(refusal=str(error))
     except UnidentifiedImageError:

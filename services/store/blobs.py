@@ -58,6 +58,8 @@ class Blobs(Protocol):
 
     def delete(self, place: str) -> None: ...
 
+    def delete_beginning_with(self, place: str) -> None: ...
+
     def delete_folder(self, place: str) -> None: ...
 
     def keep_only(self, place: str, name: str) -> None:
@@ -118,6 +120,10 @@ class LocalBlobs:
     def delete(self, place: str) -> None:
         self._path(place).unlink(missing_ok=True)
 
+    def delete_beginning_with(self, place: str) -> None:
+        for found in self.beginning_with(place):
+            self.delete(found)
+
     def delete_folder(self, place: str) -> None:
         shutil.rmtree(self._path(place), ignore_errors=True)
 
@@ -171,7 +177,8 @@ class ObjectBlobs:
         return self._url(f"{places.incoming(tenant)}/{name}")
 
     def drop_draft(self, draft: str) -> None:
-        objects.delete([draft, *(url for url, _ in objects.beginning_with(draft))])
+        objects.delete([url for url, _ in objects.beginning_with(draft)])
+        objects.delete([draft])  # in no listing yet, perhaps
 
     def get(self, place: str) -> bytes:
         return objects.read_all(self._url(place))
@@ -189,6 +196,9 @@ class ObjectBlobs:
     def delete(self, place: str) -> None:
         objects.delete([self._url(place)])
 
+    def delete_beginning_with(self, place: str) -> None:
+        objects.delete([url for url, _ in objects.beginning_with(self._url(place))])
+
     def delete_folder(self, place: str) -> None:
         objects.delete([url for url, _ in objects.beginning_with(self._url(f"{place}/"))])
 
@@ -200,9 +210,14 @@ class ObjectBlobs:
     def sweep_drafts(self, *, older_than: float) -> None:
         before = time.time() - older_than
         for tenant in objects.folders_in(self.url):
-            for folder in (places.INCOMING, places.SHARED):
-                found = objects.beginning_with(self._url(f"{tenant}/{folder}/"))
-                objects.delete([url for url, made in found if made < before])
+            drafts = list(objects.beginning_with(self._url(f"{tenant}/{places.INCOMING}/")))
+            objects.delete([url for url, made in drafts if made < before])
+            passes: dict[str, list[tuple[str, float]]] = {}
+            for url, made in objects.beginning_with(self._url(f"{tenant}/{places.SHARED}/")):
+                passes.setdefault(url.rpartition("/")[0], []).append((url, made))
+            for found in passes.values():
+                if max(made for _, made in found) < before:  # nothing came to it for so long
+                    objects.delete([url for url, _ in found])
 
     def _url(self, place: str) -> str:
         return f"{self.url}/{place}"
@@ -219,10 +234,9 @@ def refusal_to_keep(where: str) -> str | None:
     try:
         if is_remote(where):
             objects.folders_in(where)
-    except PermissionError as error:
-        return f"HEADWAY_FILES: {where} may not be read with the keys in the environment: {error.strerror}."
     except FilesAway as error:
-        return f"HEADWAY_FILES: {where}: {error.strerror}; make it first." if error.errno == errno.ENODEV else None
+        if error.errno != errno.EHOSTUNREACH:
+            return f"HEADWAY_FILES: {where}: {error.strerror}. The line above says more."
     return None
 
 

@@ -4,14 +4,14 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from services.contract.events import Event, NewEvent
 from services.contract.transitions import Status
-from services.located import opened, size_of
+from services.located import Ranges, size_of
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis, StreamEntries, Value
@@ -202,17 +202,22 @@ class Events:
     async def _size_put_away(self, id: str) -> int:
         place = await self._place(id)
         with suppress(FileNotFoundError):
-            return size_of(self._blobs.where(places.series(place))) if place else 0
+            return await asyncio.to_thread(self._series_size, places.series(place)) if place else 0
         return 0
 
     async def _piece_put_away(self, id: str, start: int, stop: int) -> bytes:
         place = await self._place(id)
         with suppress(FileNotFoundError):
             if place is not None:
-                with opened(self._blobs.where(places.series(place)), stop - start) as series:
-                    series.seek(start)
-                    return series.read(stop - start)
+                return await asyncio.to_thread(self._series_piece, places.series(place), start, stop)
         return b""
+
+    def _series_size(self, place: str) -> int:
+        return size_of(self._blobs.where(place))
+
+    def _series_piece(self, place: str, start: int, stop: int) -> bytes:
+        with closing(Ranges(self._blobs.where(place))) as series:
+            return series.read(start, stop - start)
 
 
 def order(id: str) -> tuple[int, int]:

@@ -147,10 +147,15 @@ class Files:
             pipe.incrby(keys.stored(record.tenant), -record.bytes)
             await pipe.execute()
 
+    async def drop_unless_kept(self, tenant: str, upload: str) -> None:
+        """An upload's bytes, if no record has them. In the tenant's turn."""
+        files = fields_of_all(self._redis, keys.files_of(tenant), keys.file, ["upload"], at_once=READ)
+        if upload.encode() not in {place async for _, (place,) in files}:
+            await self._delete_bytes(upload)
+
     async def _delete_bytes(self, upload: str) -> None:
         """The upload's, and all that was made of it."""
-        for place in await asyncio.to_thread(self._blobs.beginning_with, upload):
-            await asyncio.to_thread(self._blobs.delete, place)
+        await asyncio.to_thread(self._blobs.delete_beginning_with, upload)
 
     async def _uploads_of_others(self, record: FileRecord) -> set[str]:
         """Places of the tenant's other files, also of records that cannot be read."""

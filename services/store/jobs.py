@@ -37,14 +37,21 @@ class Jobs:
         self._redis, self._scripts = redis, scripts
 
     async def create(
-        self, id: str, tenant: str, spec: JobSpec, *, warnings: Sequence[JobWarning] = (), quota: Quota = UNLIMITED
+        self,
+        id: str,
+        tenant: str,
+        spec: JobSpec,
+        *,
+        warnings: Sequence[JobWarning] = (),
+        quota: Quota = UNLIMITED,
+        trace: str | None = None,
     ) -> bool:
         """Record and place in the queue, or nothing at all: False where the tenant has as many waiting as it may. May
-        be repeated with the same id."""
+        be repeated with the same id. `trace`: a traceparent, that of its submission."""
         kind = "any" if spec.device == "auto" else spec.device
         said = WARNINGS.dump_json(list(warnings))
         args: list[Value] = [id, tenant, kind, spec.priority, spec.model_dump_json(), said]
-        args += [quota.queued_jobs, quota.running_jobs, quota.weight, quota.checkpoint_bytes]
+        args += [quota.queued_jobs, quota.running_jobs, quota.weight, quota.checkpoint_bytes, trace or ""]
         answer, _ = await self._scripts("create", [*keys.of_job(id, tenant), keys.jobs_of(tenant)], args)
         return answer is Answer.OK
 

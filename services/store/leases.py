@@ -78,6 +78,7 @@ class Claim:
     precision: Precision  # as the first claim resolved it
     # when the claim was sent, by time.monotonic(): the lease lasts from then at least
     sent: float = field(compare=False)
+    trace: str | None = field(default=None, compare=False)  # the traceparent of its submission
 
     @property
     def title(self) -> list[Value]:
@@ -148,6 +149,7 @@ class Leases:
             last_val_step=record.last_val_step,
             checkpoint=record.checkpoint,
             device_seconds=record.device_seconds,
+            trace=record.trace,
             precision=record.binding.precision,
             sent=sent,
         )

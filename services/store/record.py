@@ -100,6 +100,7 @@ class JobRecord:
     latest: Latest
     binding: Binding | None
     result: Result | None  # of a job that ended before models had records of their own
+    trace: str | None  # the traceparent of its submission
     is_put_away: bool  # its events, series and checkpoints lie in the store of bytes
     problem: str | None
 
@@ -136,6 +137,7 @@ class JobRecord:
             latest=Latest.of_parts(parts),
             binding=parts.read("binding", Binding.model_validate_json, None),
             result=parts.read("result", lambda text: Result.model_validate_json(text, extra="ignore"), None),
+            trace=fields.get("trace"),
             is_put_away="history" in fields,
             problem=None,
         )

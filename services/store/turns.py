@@ -18,17 +18,25 @@ class Turns:
 
     @asynccontextmanager
     async def held(self, lock: str) -> AsyncIterator[None]:
-        """Waits for the turn, and gives it back. For what takes moments: it ends by itself after some seconds."""
+        """Waits for the turn, and gives it back; that of a process which was killed ends by itself."""
         me = secrets.token_hex(8)
         while True:
             if await self.take(lock, me, seconds=self._timing.short_turn):
                 break
             await asyncio.sleep(self._timing.short_turn / 1000)
+        renewal = asyncio.create_task(self._renew(lock, me))
         try:
             yield
         finally:
+            renewal.cancel()
             with suppress(RedisError):  # then it ends by itself
                 await self._scripts("unlock", [lock], [me], patience=0)
+
+    async def _renew(self, lock: str, me: str) -> None:
+        while True:
+            await asyncio.sleep(self._timing.short_turn / 4)
+            with suppress(RedisError):
+                await self.take(lock, me, seconds=self._timing.short_turn)
 
     @asynccontextmanager
     async def alone(self, lock: str, *, seconds: float) -> AsyncIterator[None]:

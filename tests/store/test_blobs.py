@@ -2,19 +2,23 @@
 
 import io
 import os
+import random
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore
 
 from services import located, objects
-from services.contract.errors import FilesAway
+from services.contract.errors import DataUnreadable, FilesAway
+from services.datasets import zips
 from services.datasets.index import Archive, image_at, read_index, write_index
 from services.datasets.listing import list_upload
 from services.store.blobs import Blobs, blobs_at, refusal_to_keep
 from tests.buckets import Bucket, bucket
-from tests.drawing import shapes, tarred, zipped
+from tests.drawing import png, shape, shapes, tarred, zipped
 
 
 @pytest.fixture
@@ -197,6 +201,71 @@ def test_a_bucket_that_is_not_there_or_not_ours_refuses_the_start(s3: Bucket) ->
     assert refusal_to_keep(s3.url) is None
     assert "no such bucket" in (refusal_to_keep("s3://another") or "")
     s3.denies = True
-    assert "may not be read with the keys in the environment" in (refusal_to_keep(s3.url) or "")
+    assert "refuses our keys" in (refusal_to_keep(s3.url) or "")
     s3.denies, s3.refuses = False, float("inf")
     assert refusal_to_keep(s3.url) is None  # it may come back
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "value"),
+    [
+        ("az://container/folder", "AZURE_STORAGE_ACCOUNT_NAME", None),
+        ("gs://bucket/folder", "GOOGLE_SERVICE_ACCOUNT", "/nowhere"),
+        ("s3://bucket/folder", "AWS_ALLOW_HTTP", None),
+    ],
+)
+def test_an_environment_that_cannot_be_refuses_the_start(
+    s3: Bucket, monkeypatch: pytest.MonkeyPatch, url: str, name: str, value: str | None
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+    objects._bucket.cache_clear()
+    assert "What the environment says" in (refusal_to_keep(url) or "")
+
+
+def test_keys_that_are_refused_for_a_while_are_no_fault_of_the_data(s3: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(zipped(shapes(2)))
+    image = list_upload(tmp_path / "data").images[0]
+    objects.write_all(f"{s3.url}/data", tmp_path / "data")
+    archive = Archive(f"{s3.url}/data")
+    s3.denies = True
+    with pytest.raises(FilesAway, match="refuses our keys") as refused:
+        archive.read(image)
+    assert "127.0.0.1" not in str(refused.value.strerror)
+    with pytest.raises(FilesAway):
+        Archive(f"{s3.url}/data")
+    s3.denies = False
+    objects.delete([f"{s3.url}/data"])
+    with pytest.raises(DataUnreadable):
+        archive.read(image)
+
+
+def test_what_is_deleted_is_gone_though_others_were_faster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a store that deletes key by key, and stops at one that is not there."""
+    store = LocalStore(tmp_path)
+    monkeypatch.setattr(objects, "_found", lambda url: (store, url.rpartition("/")[2]))
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"")
+    objects.delete([f"gs://bucket/{name}" for name in ("missing", "a", "b", "gone", "c")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_whose_directory_is_shuffled_is_read_once(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO(zipped({f"{'ab'[i % 2]}/{i:02d}.png": png(shape("circle", i)) for i in range(40)}))
+    with zipfile.ZipFile(content, "a") as archive:
+        random.Random(0).shuffle(archive.filelist)
+        archive.writestr("more.txt", "")  # so that the directory is written anew
+    objects.write_all(f"{s3.url}/data", content.getvalue())
+    read: list[int] = []
+    real = objects.read_range
+
+    def counted(url: str, start: int, length: int) -> bytes:
+        read.append(length)
+        return real(url, start, length)
+
+    monkeypatch.setattr(objects, "read_range", counted)
+    monkeypatch.setattr(located, "opened", lambda where, piece=4096: objects.opened(where, 4096))
+    monkeypatch.setattr(zips, "opened", lambda where: objects.opened(where, 4096))
+    assert len(list_upload(f"{s3.url}/data").images) == 40
+    assert sum(read) < 2 * len(content.getvalue()) + 100_000

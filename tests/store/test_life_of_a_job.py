@@ -1,5 +1,6 @@
 """The scripts, on a real Valkey: who may write, what may be repeated, where a job goes."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from services.contract.errors import LossDiverged
+from services.contract.errors import FilesUnavailable, LossDiverged
 from services.contract.events import NewEvent
 from services.contract.ids import new_id
 from services.contract.lines import CheckpointLine
@@ -16,14 +17,16 @@ from services.contract.progress import CheckpointMetrics
 from services.contract.quota import Quota
 from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
+from services.settings import Settings
 from services.store import keys
 from services.store.events import Batch, Point
 from services.store.jobs import Requested
 from services.store.leases import Claim, Fenced, TenantWaits, WorkerProfile
 from services.store.record import JobRecord, Latest
-from services.store.store import Store
+from services.store.store import Store, open_store
 from tests.conftest import profile, raw, result, spec
 from tests.reports import computed
+from workers.settle import fail
 
 pytestmark = pytest.mark.anyio
 
@@ -402,3 +405,22 @@ async def test_auto_is_resolved_once_and_another_worker_may_go_on_if_it_can(stor
     slower = await store.leases.claim(id, WorkerProfile("c", "cpu", lambda _: "w", computed("fp32", "bf16"), "fp32"))
     assert slower is not None
     assert slower.precision == "bf16"
+
+
+async def test_a_store_of_objects_that_is_away_costs_no_attempt(store: Store) -> None:
+    claim = await claimed(store)
+    for _ in range(4):
+        await fail(store, claim, FilesUnavailable("The store of objects does not answer."), Timing().scaled(0.01))
+        found = await record(store, claim.job)
+        assert (found.status, found.reason.code) == (Status.QUEUED, "files_unavailable")
+        again = await store.leases.claim(claim.job, profile())
+        assert again is not None
+        claim = again
+
+
+async def test_a_turn_is_held_for_as_long_as_it_takes(settings: Settings) -> None:
+    async with open_store(settings.model_copy(update={"time_scale": 0.01})) as store:  # it would end after 0.2 s
+        async with store.turns.held("headway:turn"):
+            await asyncio.sleep(0.5)
+            assert not await store.turns.take("headway:turn", "another", seconds=1)
+        assert await store.turns.take("headway:turn", "another", seconds=1)

@@ -43,7 +43,7 @@ class Features:
         self._cache_is_well = True
         self._rows = Rows(self._examples, order, backbone, spec, self._warn_of_cache, helpers)
         self._unreadable = UnreadableImages(self._examples, self._rows.known_unreadable(), spec.max_unreadable)
-        self._told = 0.0
+        self._told, self._began = 0.0, time.time()
         report.pass_share = self._rows.missing / max(1, self._rows.missing + len(self._rows.known))
 
     def __enter__(self) -> "Features":
@@ -52,9 +52,9 @@ class Features:
             self._complete()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """What was computed is kept, however it ended."""
-        self._rows.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """What was computed is kept, however it ended; where it was stopped, at once."""
+        self._rows.close(in_a_hurry=kind is not None)
 
     def tables(self) -> tuple[Table, Table, Table]:
         """train, val, test: rows appear in them as they arrive."""
@@ -107,6 +107,7 @@ class Features:
 
     def _complete(self) -> None:
         """All are there. Raises DataUnreadable where fewer than two labels can be learned."""
+        self._report.did("features", self._began)
         rows, images = self._rows, len(self._examples)
         cached = rows.copies(rows.known)
         self._say_phase(

@@ -96,7 +96,7 @@ def as_failure(error: Exception, out: Path) -> JobFailure:
             "The trainer ran out of memory, or its device did. Use one that nothing else uses, or a smaller job."
         )
     if isinstance(error, FilesAway):
-        return FilesUnavailable(f"The store of objects does not answer: {error.strerror}.")
+        return FilesUnavailable(f"{error.strerror}.")
     if isinstance(error, OSError) and (failure := disk_failure(error, folder_is_gone=not out.exists())):
         return failure
     return InternalError("The trainer met an error that it does not know; the worker's log has the details.")

@@ -64,39 +64,50 @@ def run(
 ) -> None:
     """`spare` is used where it is the backbone that is asked for; `helpers` may compute features. Raises Stopped (after
     a checkpoint), JobFailure."""
-    backbone = _ready(spec, report, spare)
-    data = dataset.load(spec)
+    report.begin(spec.timing, is_traced=spec.trace is not None)
+    with report.span("load"):
+        backbone = _ready(spec, report, spare)
+        data = dataset.load(spec)
 
     with Features(spec, data, _order(spec, data), backbone, report, stop_asked, helpers) as features:
         train, val, test = features.tables()
         training = Training(spec, train, val, report, stop_asked)
-        state = training.run()
+        with report.span("train"):
+            state = training.run()
         held_out, validation = HeldOut.of(data, val, test), val.whole()
 
     leader = training.ranking.leader()
     report.say(PhaseLine(progress=_phase(training, "evaluating", 99.0)))
-    folded = _folded(state, leader)
-    temperature = fitted(spec, data.val, validation, backbone, folded)
-    evaluation = None
+    with report.span("evaluate"):
+        folded = _folded(state, leader)
+        temperature = fitted(spec, data.val, validation, backbone, folded)
+        evaluation = _judged(spec, training, held_out, folded, temperature, report)
+
+    report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
+    with report.span("export"):
+        made = receipt(spec, data, backbone, spec.trials[leader])
+        labels, out = output_names(spec.labels, spec.num_labels), Path(spec.out)
+        trained = Trained(backbone.network, folded, labels, made, evaluation, temperature)
+        judged = write_judged(trained, held_out.examples, held_out.table, out) if held_out.examples else None
+        exports = export(trained, out)
+    report.say(DoneLine(exports=exports, receipt=made, temperature=temperature, judged=judged))
+
+
+def _judged(
+    spec: TrainerSpec, training: Training, held_out: HeldOut, folded: nn.Linear, temperature: float, report: Report
+) -> Evaluation | None:
+    """On the images that were held out, if any were; and what makes one doubt it."""
+    evaluation, leader = None, training.ranking.leader()
     if held_out.examples:
         line = _evaluation(spec, training, held_out)
         evaluation = line.evaluation = _with_calibration(line.evaluation, held_out.table, folded, temperature)
         report.say(line)
-    for doubt in doubts(spec, state.standings[leader], spec.trials[leader], evaluation):
+    for doubt in doubts(spec, training.state.standings[leader], spec.trials[leader], evaluation):
         report.say(doubt)
-
-    report.say(PhaseLine(progress=_phase(training, "exporting", 99.5)))
-    made = receipt(spec, data, backbone, spec.trials[leader])
-    trained = Trained(
-        backbone.network, folded, output_names(spec.labels, spec.num_labels), made, evaluation, temperature
-    )
-    out = Path(spec.out)
-    judged = write_judged(trained, held_out.examples, held_out.table, out) if held_out.examples else None
-    report.say(DoneLine(exports=export(trained, out), receipt=made, temperature=temperature, judged=judged))
+    return evaluation
 
 
 def _ready(spec: TrainerSpec, report: Report, spare: Backbone | None) -> Backbone:
-    report.begin(spec.timing)
     report.say(PhaseLine(progress=report.progress(phase="starting")))
     with report.at_length():  # weights may have to be downloaded
         return spare if spare and spare.prepared == spec.prepared else Backbone(spec.prepared, spec.timing)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from services.contract.lines import AliveLine, Line, MetricsLine, Steps, Validation
+from services.contract.lines import AliveLine, Line, MetricsLine, SpanLine, Steps, Validation
 from services.contract.progress import Progress, Trial
 from services.contract.timing import TrainerTiming
 
@@ -30,6 +30,7 @@ class Report:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._is_traced = False
         self.timing = TrainerTiming()  # until a spec brings its own
         self._moved_at = -math.inf  # when the work last went on
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -56,10 +57,22 @@ class Report:
         """To whatever this process becomes."""
         os.dup2(self._out.fileno(), 1)
 
-    def begin(self, timing: TrainerTiming) -> None:
+    def begin(self, timing: TrainerTiming, *, is_traced: bool = False) -> None:
         """There is a job."""
-        self.timing = timing
+        self.timing, self._is_traced = timing, is_traced
         self.moves()
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Within, this is done."""
+        began = time.time()
+        yield
+        self.did(name, began)
+
+    def did(self, name: str, began: float) -> None:
+        """Since `began` (Unix time, s), for the attempt's trace, where there is one."""
+        if self._is_traced:
+            self.say(SpanLine(name=name, began=began, ended=time.time()))
 
     def moves(self) -> None:
         """The work goes on."""

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 
-from services.located import read_all, written
+from services.located import read_all, size_of, written
 from workers.vision.dataset import Example
 from workers.vision.segments import FeatureCache, Key, packed
 
 PIECE = 16_384  # rows: 34 MB
+FEW = 256  # images that are computed sooner than a piece is fetched
 
 
 class Beside:
@@ -27,24 +28,30 @@ class Beside:
                 self._keys.setdefault(example.archive.where, {})[example.key] = None
 
     def fill(self, cache: FeatureCache) -> None:
-        """What others have kept of files of which something is missing. Raises OSError."""
+        """What others have kept of files of which much is missing. Raises OSError."""
         for file, keys in self._keys.items():
-            if not all(map(cache.has, keys)):
+            if sum(not cache.has(key) for key in keys) > min(FEW, len(keys) // 2):
                 for content in self._pieces(file):
                     cache.absorb(content)
 
-    def keep(self, cache: FeatureCache) -> None:
-        """All of it. Raises OSError."""
+    def keep(self, cache: FeatureCache, *, anew: bool) -> None:
+        """All of it, once it is there; what is kept already, only `anew`. Raises OSError."""
         for file, keys in self._keys.items():
             those = list(keys)
             for number, at in enumerate(range(0, len(those), PIECE)):
-                with written(self._url(file, number)) as piece:
-                    piece.write(packed(cache.segment(those[at : at + PIECE])))
+                if anew or not self._is_kept(file, number):
+                    with written(self._url(file, number)) as piece:
+                        piece.write(packed(cache.segment(those[at : at + PIECE])))
 
     def _pieces(self, file: str) -> Iterator[bytes]:
         with suppress(FileNotFoundError):
             for number in count():
                 yield read_all(self._url(file, number))
+
+    def _is_kept(self, file: str, number: int) -> bool:
+        with suppress(FileNotFoundError):
+            return size_of(self._url(file, number)) > 0
+        return False
 
     def _url(self, file: str, number: int) -> str:
         return f"{file}.{self._space}.{number}.features"

@@ -104,13 +104,13 @@ class Rows:
             self._with_cache(self._cache.flush)
         return batch
 
-    def close(self) -> None:
-        """What was computed is kept."""
+    def close(self, *, in_a_hurry: bool = False) -> None:
+        """What was computed is kept; in a hurry, on this machine only."""
         self._batches.close()
         self._with_cache(self._cache.flush)
         self._with_cache(self._trim)
-        if self.computed and self.is_complete:
-            self._with_cache(lambda: self._beside.keep(self._cache))
+        if self.is_complete and not in_a_hurry:
+            self._with_cache(lambda: self._beside.keep(self._cache, anew=self.computed > 0))
 
     def _trim(self) -> None:
         trim(self._shelf, self._spec.cache_bytes, self._spec.timing)

@@ -83,8 +83,7 @@ async def upload(
         store.turns.held(keys.files_turn(tenant)),  # nobody deletes equal bytes meanwhile
     ):
         await may_store(caller, coming.whole.bytes, store)
-        record = await coming.keep()
-        await store.files.add(record)
+        record = await coming.keep(store)
     return file_view(record)
 
 
@@ -146,8 +145,11 @@ async def images(
     split: Annotated[Split | None, Query(description="only of this one")] = None,
 ) -> Page[FileImage]:
     """The images that it holds, by their paths."""
-    index = await _where(record, record.index, store)
-    found, goes_on = await asyncio.to_thread(_some_images, index, after or "", limit, label, split)
+    try:
+        index = await asyncio.to_thread(store.blobs.where, record.index)
+        found, goes_on = await asyncio.to_thread(_some_images, index, after or "", limit, label, split)
+    except FileNotFoundError:
+        raise _gone(record) from None
     return page(found, goes_on is not None, last_id=goes_on)
 
 
@@ -170,14 +172,14 @@ async def thumbnail(
 @router.get("/{file_id}/content", response_class=FileResponse)
 async def content(request: Request, record: OwnFile, store: TheStore) -> Response:
     """The bytes as they were uploaded."""
-    return await download(await _where(record, record.upload, store), record.filename, request)
-
-
-async def _where(record: FileRecord, place: str, store: Store) -> str:
     try:
-        return await asyncio.to_thread(store.blobs.where, place)
+        return await download(await asyncio.to_thread(store.blobs.where, record.upload), record.filename, request)
     except FileNotFoundError:
-        raise NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id") from None
+        raise _gone(record) from None
+
+
+def _gone(record: FileRecord) -> NotFound:
+    return NotFound(f"The bytes of {record.id} are no longer in the file store.", param="file_id")
 
 
 def _some_images(

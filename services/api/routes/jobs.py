@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 
+from services import tracing
 from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore, Watching
 from services.api.door import Door
 from services.api.idempotency import once
@@ -34,6 +36,8 @@ from services.store.files import FileRecord
 from services.store.record import JobRecord
 from services.store.store import Store
 
+T = TypeVar("T")
+
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=Door)
 
 
@@ -55,7 +59,7 @@ async def create(
         training = await laid_out(training, asked.layout, store, listers)
         validation = asked.validation_file and await _file(store, tenant, asked.validation_file, "validation_file")
         spec, warnings = resolve(asked, body, training, validation or None, settings)
-        if not await store.jobs.create(id, tenant, spec, warnings=warnings, quota=caller.quota):
+        if not await store.jobs.create(id, tenant, spec, warnings=warnings, quota=caller.quota, trace=tracing.here()):
             raise queue_is_full(caller)
         record = await _found(store, id)
         await store.hints.publish(record.kind)
@@ -137,8 +141,8 @@ async def metrics(
 @router.get("/{job_id}/evaluation", response_model=Evaluation)
 async def evaluation(record: OwnJob, store: TheStore) -> Any:
     """The model on the images that were held out, with every label's scores; the job itself shows up to a hundred."""
-    where = await _of_model(record, store, places.evaluation, "evaluation")
-    return Response(await asyncio.to_thread(read_all, where), media_type="application/json")
+    content = await _of_model(record, store, places.evaluation, "evaluation", read_all)
+    return Response(content, media_type="application/json")
 
 
 @router.get("/{job_id}/evaluation/images")
@@ -154,11 +158,10 @@ async def evaluation_images(
     """What the model does on each image that was held out, the worst first."""
     if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
         raise InvalidRequest("after: no rank; give the last_id of the page before", param="after")
-    where = await _of_model(record, store, places.judged, "judged images")
     wanted = JudgedFilter(label, predicted, wrong)
     rank = -1 if after is None else int(after)
-    file = _judged_file(record)
-    found, goes_on = await asyncio.to_thread(judged_page, where, file, wanted, after=rank, limit=limit)
+    read = partial(judged_page, file=_judged_file(record), wanted=wanted, after=rank, limit=limit)
+    found, goes_on = await _of_model(record, store, places.judged, "judged images", read)
     return page(found, goes_on is not None, last_id=goes_on)
 
 
@@ -191,12 +194,15 @@ async def checkpoint_content(record: OwnJob, checkpoint: str, store: TheStore) -
 # --- what the routes share -----------------------------------------------------------------------------------------
 
 
-async def _of_model(record: JobRecord, store: Store, place: Callable[[str], str], what: str) -> str:
-    """Where a file is that lies with the job's model. Raises NotFound."""
+async def _of_model(
+    record: JobRecord, store: Store, place: Callable[[str], str], what: str, read: Callable[[str], T]
+) -> T:
+    """What is read of a file that lies with the job's model. Raises NotFound."""
     model = await store.models.of_job(record.tenant, record.id)
     with suppress(FileNotFoundError):
         if model is not None:
-            return await asyncio.to_thread(store.blobs.where, place(model.result.place))
+            where = await asyncio.to_thread(store.blobs.where, place(model.result.place))
+            return await asyncio.to_thread(read, where)
     raise NotFound(f"{record.id} has no {what}: it has not succeeded, held nothing out, or its model was deleted.")
 
 

@@ -1,9 +1,10 @@
-"""What Prometheus scrapes: read from the store at each scrape, so that every API process tells the same."""
+"""What Prometheus scrapes: read from the store at each scrape, so that every API process tells the same; and how long
+this one's requests took."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
@@ -18,7 +19,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/metrics", response_class=Response)
-async def metrics(store: TheStore, streams: TheStreams) -> Response:
+async def metrics(request: Request, store: TheStore, streams: TheStreams) -> Response:
     """Counts, and nobody's data: it needs no key."""
     totals = await read_totals(store.redis)
     waiting, workers = await store.jobs.waiting(), await store.workers.all()
@@ -37,7 +38,8 @@ async def metrics(store: TheStore, streams: TheStreams) -> Response:
         *_memory(await _info(store)),
         _one_gauge("streams_open", "Live event streams of this API process.", streams.open),
     ]
-    return Response(generate_latest(_registry(families)), media_type=CONTENT_TYPE_LATEST)
+    told = generate_latest(_registry(families)) + generate_latest(request.app.state.latencies)
+    return Response(told, media_type=CONTENT_TYPE_LATEST)
 
 
 async def _info(store: TheStore) -> Mapping[str, int]:

@@ -68,9 +68,9 @@ async def content(
         raise InvalidRequest(f"format: the job exported {made}; ask for {format} in its `export`", param="format")
     try:
         where = await asyncio.to_thread(store.blobs.where, place)
+        return await download(where, f"{model.job.id}.{format}", request)
     except FileNotFoundError:
         raise NotFound(f"The bytes of {model.id} are no longer in the file store.", param="model_id") from None
-    return await download(where, f"{model.job.id}.{format}", request)
 
 
 def _left_by_its_job(model: NamedModel) -> ModelRecord:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, BinaryIO
 
@@ -122,10 +121,10 @@ async def _make(
     await refuse_without_room(upload.announced.bytes, store.blobs)
     async with new_draft(caller.tenant, store.blobs) as draft:
         whole = await _joined(upload, asked, draft, store.blobs)
-        coming = await listed(whole, store.blobs, listers, caller.tenant)
+        coming = await listed(whole, listers, caller.tenant)
         async with store.turns.held(keys.files_turn(caller.tenant)):
             await may_store(caller, whole.bytes, store)
-            await store.files.add(replace(await coming.keep(), id=file))
+            await coming.keep(store, file)
 
 
 def _refuse_ended(upload: PendingUpload) -> None:

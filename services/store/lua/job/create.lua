@@ -3,10 +3,11 @@
 -- the tenant may have waiting.
 -- KEYS 20 the tenant's jobs · ARGV 1 id, 2 tenant, 3 kind, 4 priority, 5 spec, 6 warnings (JSON),
 -- 7 how many of the tenant's jobs may wait, 0 for any number, 8 how many may run, likewise, 9 the tenant's weight, 10 how
--- many bytes its checkpoints may have together, 0 for any number
+-- many bytes its checkpoints may have together, 0 for any number, 11 its trace, or nothing
 -- Answers ok · waits. Repeatable: the id is known.
 if redis.call('EXISTS', JOB) == 1 then return {'ok'} end
-local id, tenant, kind, priority, spec, warnings, most, max_running, weight, max_checkpoint_bytes = unpack(ARGV)
+local id, tenant, kind, priority, spec, warnings, most, max_running, weight, max_checkpoint_bytes, trace =
+  unpack(ARGV)
 if tonumber(most) > 0 and waiting_of_tenant() >= tonumber(most) then return {'waits'} end
 local time = now()
 redis.call('HSET', JOB, 'v', text(TABLE.version), 'id', id, 'tenant', tenant, 'kind', kind, 'priority', priority,
@@ -15,6 +16,7 @@ redis.call('HSET', JOB, 'v', text(TABLE.version), 'id', id, 'tenant', tenant, 'k
   'created_at', text(math.floor(time / 1000)), 'queued_at', text(time), 'fence', text(time),
   'attempt', '0', 'attempts', '[]', 'losses', '0', 'nonce', '', 'last_step', '0', 'emitted', '0',
   'checkpoint', '-1', 'checkpoint_step', '-1', 'device_seconds', '0', 'trimmed_to', '0-0')
+if trace ~= '' then redis.call('HSET', JOB, 'trace', trace) end
 redis.call('HSET', JOB, 'status', 'queued')
 redis.call('ZADD', KEYS[20], 0, id)
 local record = read()
