@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.txt \
   $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help install up test containers lint format types bench chaos docs lock
+.PHONY: help install up test containers lint format types bench chaos docs lock wheel sbom audit
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,9 +44,21 @@ chaos: .venv/.dev ## a soak: jobs in a house where something is always killed, c
 docs: .venv/.dev ## write the pages that are made from code and from what was measured
 	@$(BIN)/python -m infra.settings_page && $(BIN)/python -m infra.openapi_page && $(BIN)/python -m tests.benchmarks.page
 
-lock: .venv/.dev ## write requirements.txt anew, for every platform
-	@$(BIN)/python -m pip install -q uv && $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+lock: .venv/.release ## write requirements.txt anew, for every platform
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	  --all-extras --no-header --no-annotate --no-emit-index-url -q -o requirements.txt
+
+wheel: .venv/.release ## the wheel and the source archive, in dist/
+	@$(BIN)/python -m build --outdir dist .
+
+sbom: .venv/.release ## build/sbom.json: what a running Headway is made of, as CycloneDX
+	@mkdir -p build && $(BIN)/uv pip compile pyproject.toml --extra worker --extra compose --extra traces \
+	  -c requirements.txt --python-version 3.11 --no-header --no-annotate --no-emit-index-url -q -o build/runtime.txt \
+	  && $(BIN)/cyclonedx-py requirements build/runtime.txt --pyproject pyproject.toml --output-reproducible \
+	  -o build/sbom.json && echo "build/sbom.json lists $$(grep -c == build/runtime.txt) parts."
+
+audit: .venv/.release ## what is publicly known against the locked dependencies
+	@$(BIN)/python -m infra.audit
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -60,4 +72,7 @@ lock: .venv/.dev ## write requirements.txt anew, for every platform
 	@$(PIP) -e '.[worker]' && touch $@
 
 .venv/.dev: .venv/.run
-	@$(PIP) -q -e '.[worker,compose,dev]' && touch $@
+	@$(PIP) -q -e '.[worker,compose,traces,dev]' && touch $@
+
+.venv/.release: .venv/.made pyproject.toml requirements.txt
+	@$(PIP) -q -e '.[release]' && touch $@

@@ -79,3 +79,15 @@ def properties(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, An
 
 def test_the_page_of_figures_is_what_was_measured() -> None:
     assert page.PAGE.read_text() == page.page(), "run `make docs`"
+
+
+def test_each_alert_has_its_line_in_the_runbook_and_is_tested() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "infra/prometheus/alerts.yml").read_text())
+    runbook = re.findall(r"^\| (Headway\w+) \|", (ROOT / "infra/README.md").read_text(), re.MULTILINE)
+    assert sorted(runbook) == sorted(alerts)
+    tests = (ROOT / "infra/prometheus/alerts_test.yml").read_text()
+    for alert in alerts:
+        _, *cases = re.split(rf"alertname: {alert}\b", tests)
+        fires = [case.lstrip().startswith("exp_alerts") for case in cases]
+        assert any(fires), alert
+        assert not all(fires), alert

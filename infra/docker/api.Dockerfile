@@ -6,7 +6,7 @@ RUN touch README.md LICENSE
 COPY pyproject.toml requirements.txt ./
 # A layer of its own, as it changes seldom: the locked dependencies.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/headway/bin/pip install --disable-pip-version-check -c requirements.txt '.[compose]'
+    /opt/headway/bin/pip install --disable-pip-version-check -c requirements.txt '.[compose,traces]'
 
 FROM dependencies AS code
 COPY README.md LICENSE ./

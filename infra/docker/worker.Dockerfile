@@ -12,7 +12,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/headway/bin/pip install --disable-pip-version-check -c requirements.txt \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch torchvision
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/headway/bin/pip install --disable-pip-version-check -c requirements.txt '.[worker]'
+    /opt/headway/bin/pip install --disable-pip-version-check -c requirements.txt '.[worker,traces]'
 
 FROM dependencies AS code
 COPY README.md LICENSE ./
