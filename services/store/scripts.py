@@ -1,10 +1,10 @@
 """The Lua scripts: one file a transition; a job's are behind one prelude, handed the table of `transitions`."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis.exceptions import ReadOnlyError
 
@@ -73,7 +73,8 @@ def _with_prelude(path: Path) -> str:
 
 
 def _table() -> str:
-    return json.dumps(
+    """As Lua spells it: to parse JSON in each call took a third of a renewal's time (measured)."""
+    return _spelled(
         {
             "moves": {status: {to: True for to in sorted(after)} for status, after in MOVES.items()},
             "requests": REQUESTS,
@@ -87,9 +88,14 @@ def _table() -> str:
             "losses_cap": LOSSES_CAP,
             "version": VERSION,
             "counts": {name: True for name in sorted(Count)},
-        },
-        sort_keys=True,
+        }
     )
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{%s}" % ", ".join(f"[{_spelled(key)}] = {_spelled(of)}" for key, of in sorted(value.items()))
+    return json.dumps(value)
 
 
 PRELUDE = (FOLDER / "job" / "_prelude.lua").read_text().replace("{{TABLE}}", _table())

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from services.client import stack
 from services.settings import Settings
-from tests.benchmarks import crowd, dashboard, echo, jobs, parts, predicting, sharing
+from tests.benchmarks import crowd, dashboard, echo, fleet, jobs, parts, predicting, sharing
 from tests.benchmarks.bars import BARS
 from tests.benchmarks.page import Figure, Machine, Part, keep
 from tests.benchmarks.parts import Figures, note
@@ -233,6 +233,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     jobs.against_the_tutorial,
     jobs.sweeps,
     sharing.sharing,
+    fleet.fleet,
     api_cost,
     first_loss,
     from_up_to_first_loss,

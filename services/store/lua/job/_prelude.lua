@@ -9,7 +9,7 @@ local TURNS, HELD, FEED = KEYS[10], KEYS[11], KEYS[16]
 local WEBHOOKS, DELIVERIES, DUE = KEYS[17], KEYS[18], KEYS[19]
 local OWN = {any = KEYS[12], cuda = KEYS[13], mps = KEYS[14], cpu = KEYS[15]}
 local QUEUED = {any = KEYS[5], cuda = KEYS[6], mps = KEYS[7], cpu = KEYS[8]}
-local TABLE = cjson.decode([[{{TABLE}}]])  -- contract/transitions.py, as it is there, and totals.Count
+local TABLE = {{TABLE}}  -- contract/transitions.py, as it is there, and totals.Count
 
 local function now()  -- ms
   local time = redis.call('TIME')
@@ -25,11 +25,12 @@ local FIELDS = {'id', 'tenant', 'weight', 'max_running', 'max_checkpoint_bytes',
                 'last_step', 'emitted', 'request', 'binding', 'device_seconds', 'claimed_at', 'checkpoint',
                 'checkpoint_step', 'attempt', 'started_at', 'worker'}
 
-local function read()  -- the record, or nil
-  local values = redis.call('HMGET', JOB, unpack(FIELDS))
+local function read(fields)  -- the record, of which some may be enough, the id first; or nil
+  fields = fields or FIELDS
+  local values = redis.call('HMGET', JOB, unpack(fields))
   if not values[1] then return nil end
   local record = {}
-  for i, field in ipairs(FIELDS) do record[field] = values[i] or '' end
+  for i, field in ipairs(fields) do record[field] = values[i] or '' end
   return record
 end
 

@@ -4,7 +4,7 @@
 --   7 counts (JSON), 8… field, value
 -- Answers ok, status · fenced · gone. Repeatable: a batch that was taken is not taken again; one too far is an error.
 local fence, nonce, batch, events, points, last_step, counts = unpack(ARGV)
-local record = read()
+local record = read({'id', 'status', 'fence', 'nonce', 'emitted', 'last_step'})
 if not record then return {'gone'} end
 if not owned(record, fence, nonce) then return {'fenced'} end
 local emitted = tonumber(record.emitted)
