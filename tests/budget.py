@@ -23,7 +23,7 @@ BUDGETS = {
     "client": 375.0,
     "dashboard": 200.0,
     "contract": 45.0,
-    "datasets": 10.0,
+    "datasets": 12.0,
     "e2e": 120.0,
     "store": 60.0,
     "workers": 580.0,

@@ -94,7 +94,7 @@ def _table() -> str:
 
 def _spelled(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{%s}" % ", ".join(f"[{_spelled(key)}] = {_spelled(of)}" for key, of in sorted(value.items()))
+        return f"{{{', '.join(f'[{_spelled(key)}] = {_spelled(of)}' for key, of in sorted(value.items()))}}}"
     return json.dumps(value)
 
 
