@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -74,8 +74,9 @@ async def _measure(settings: Settings, found: Figures) -> None:
             await store.jobs.create(new_id("ftjob"), f"tenant{number % TENANTS}", spec())
         queued = (await store.redis.info("memory"))["used_memory"]
         note(found, "memory of a thousand jobs that wait, MB", (queued - empty) / 1e6 / (JOBS + WORKERS) * 1000)
-        for each in store.leases._scripts._scripts.values():
-            await raw(store).script_load(each.script)
+        known: Mapping[str, Any] = store.leases._scripts._scripts
+        for script in known.values():
+            await raw(store).script_load(script.script)
         scripts = [await _script(store, number) for number in range(WORKERS)]
         with ProcessPoolExecutor(1) as pool:
             for emits in EMITS:
