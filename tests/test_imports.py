@@ -25,6 +25,7 @@ VISION = {
     "safetensors",
     "services.process.tether",
     "simplejpeg",
+    "torchcodec",
 }
 
 # What a room may import beside itself and the standard library.

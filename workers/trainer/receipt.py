@@ -16,8 +16,8 @@ from services.contract.spec import TrainerSpec
 from services.contract.weights import WeightsFile
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Dataset
+from workers.vision.decoding import preprocess
 from workers.vision.device import describe
-from workers.vision.images import preprocess
 
 
 def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperparameters) -> Receipt:
@@ -29,7 +29,7 @@ def receipt(spec: TrainerSpec, data: Dataset, backbone: Backbone, best: Hyperpar
         data_sha256=_data_sha256(data),
         weights="file" if isinstance(spec.weights, WeightsFile) else str(spec.weights),
         weights_sha256=backbone.sha256,
-        preprocess=preprocess(spec.precision),
+        preprocess=preprocess(spec.precision, torch.device(spec.device)),
         engine=spec.engine,
         fingerprint=spec.fingerprint,
         device=ComputeDevice(name=spec.device, model=describe(spec.device), processor=platform.machine()),

@@ -21,9 +21,10 @@ from torch import nn
 from services.contract.preflight import Arithmetic, EngineName
 from services.contract.recipe import Precision
 from services.contract.weights import RandomWeights
-from workers.vision import backbone
+from workers.vision import backbone, gpu_decoder
+from workers.vision.decoding import decoding_for
 from workers.vision.engines import DTYPES, Extractor, candidates_on
-from workers.vision.images import Decoding, decoding_for, normalised, read
+from workers.vision.images import Decoding, normalised, read
 
 PHOTOS = Path(__file__).parent / "photos"
 WEIGHTS = RandomWeights(0)  # it is device, engine and decoder that are judged
@@ -55,7 +56,8 @@ def arithmetic(device: torch.device) -> dict[Precision, Arithmetic]:
 def fingerprint(device: torch.device, precision: Precision, engine: EngineName) -> str:
     """Of decoder and engine together: equal ones compute the same, to the bit."""
     extract = Extractor(network(), device, precision, engine)
-    return _hash(precision, extract(photos(decoding_for(precision))))
+    decoding = decoding_for(precision, device)
+    return _hash(decoding, extract(photos(decoding)))
 
 
 @cache
@@ -66,6 +68,8 @@ def network() -> nn.Module:
 @cache
 def photos(decoding: Decoding) -> torch.Tensor:
     """(8, 3, 224, 224) uint8."""
+    if decoding == "gpu":
+        return gpu_decoder.photos(gpu_decoder.DEVICE)
     return torch.stack([read(path.read_bytes(), decoding)[0] for path in sorted(PHOTOS.glob("*.jpg"))])
 
 
@@ -83,27 +87,28 @@ def centred_cosine(rows: torch.Tensor, expected: torch.Tensor) -> float:
     return F.cosine_similarity(rows.double() - mean, expected.double() - mean).min().item()
 
 
-def agrees(rows: torch.Tensor, precision: Precision) -> bool:
-    """Of features of the photos, decoded as they are for this precision."""
-    expected = _expected(precision)
+def agrees(rows: torch.Tensor, precision: Precision, decoding: Decoding) -> bool:
+    """Of features of the photos, decoded so."""
+    expected = _expected(decoding)
     if precision == "fp32":
         return bool((rows.double() - expected).abs().max() <= MOST_APART * expected.abs().max())
     return centred_cosine(rows, expected) >= LEAST_COSINE and centred_cosine(expected, reference()) >= LEAST_SCALED
 
 
-def _expected(precision: Precision) -> torch.Tensor:
-    return reference("exact" if precision == "fp32" else "scaled")
+def _expected(decoding: Decoding) -> torch.Tensor:
+    return reference("exact" if decoding == "near" else decoding)
 
 
 def _best(device: torch.device, precision: Precision) -> Arithmetic | None:
     agreeing: dict[EngineName, Candidate] = {}
+    decoding = decoding_for(precision, device)
     for engine in candidates_on(device):
         with suppress(Exception):  # whatever it is, the device has no such arithmetic, or the engine none of it
             extract = Extractor(network(), device, precision, engine)
-            rows = extract(photos(decoding_for(precision)))
-            if agrees(rows, precision):
-                cosine = round(centred_cosine(rows, _expected(precision)), 6)
-                agreeing[engine] = Candidate(extract, cosine, _hash(precision, rows))
+            rows = extract(photos(decoding))
+            if agrees(rows, precision, decoding):
+                cosine = round(centred_cosine(rows, _expected(decoding)), 6)
+                agreeing[engine] = Candidate(extract, cosine, _hash(decoding, rows))
     if not agreeing:
         return None
     rates = _rates({engine: each.extract for engine, each in agreeing.items()}) if len(agreeing) > 1 else {}
@@ -138,6 +143,6 @@ def _rates(extractors: Mapping[EngineName, Extractor]) -> dict[EngineName, float
     return best
 
 
-def _hash(precision: Precision, rows: torch.Tensor) -> str:
-    pixels = photos(decoding_for(precision))
+def _hash(decoding: Decoding, rows: torch.Tensor) -> str:
+    pixels = photos(decoding)
     return hashlib.sha256(pixels.numpy().tobytes() + rows.numpy().tobytes()).hexdigest()[:16]

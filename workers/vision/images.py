@@ -10,6 +10,7 @@ import io
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
@@ -22,14 +23,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from services.contract.model import PREPROCESSING
-from services.contract.recipe import Precision
 from services.pictures.bounds import MAX_PIXELS, Unreadable, in_words, refuse_large
 from services.pictures.shown import RULES, Notes, lacks_its_end, orientation_of, shown, with_its_end, without_metadata
 from workers.vision import decoder
 
 SECONDS = 20  # of a core that a rare format may take: some 100 times what MAX_PIXELS of BMP do
 SCALED_SIDE = 512  # pixels: a JPEG that is decoded smaller has a short side of no less than this
-Decoding = Literal["exact", "near", "scaled"]  # Pillow's pixels; within one level of them; of JPEGs at a DCT scale
+# Pillow's pixels; within one level of them; of JPEGs at a DCT scale; of plain JPEGs by `gpu_decoder`.
+Decoding = Literal["exact", "near", "scaled", "gpu"]
 MOST_ROOM = 64 * 1024**2  # bytes that a thread keeps to decode into
 CANARIES = Path(__file__).parent / "canaries"
 
@@ -50,19 +51,35 @@ TENSOR_TURNS: Final[dict[int, Callable[[torch.Tensor], torch.Tensor]]] = {
 }
 
 
-def decoding_for(precision: Precision) -> Decoding:
-    """Of pictures whose features are computed so: what a scale changes is less than what the precision does."""
-    return "near" if precision == "fp32" else "scaled"
+@dataclass(frozen=True)
+class PlainJpeg:
+    """A JPEG about which nothing is odd."""
+
+    content: bytes
+    orientation: int
+    pixels: int
+
+
+def plain_jpeg(content: bytes) -> PlainJpeg | None:
+    """By its header."""
+    with suppress(Exception), Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        pixels = image.width * image.height
+        if image.mode in ("RGB", "L") and pixels <= MAX_PIXELS and not lacks_its_end(content):
+            return PlainJpeg(content, orientation_of(image), pixels)
+    return None
 
 
 @cache
-def preprocess(precision: Precision) -> str:
-    """Part of the features' key, as other pixels are other features: the rules, and what becomes of a few pictures."""
+def preprocess(decoding: Decoding, decoder: str = "") -> str:
+    """Part of the features' key, as other pixels are other features: the rules, and what becomes of a few pictures.
+    `decoder`: by what else plain JPEGs are decoded."""
     digest = hashlib.sha256()
     for path in sorted(CANARIES.iterdir()):
         digest.update(pixels(path.read_bytes()).numpy().tobytes())
     rules = f"rules {RULES}, simplejpeg {simplejpeg.__version__}, canaries {digest.hexdigest()[:16]}"
-    scaled = f"; JPEGs at a DCT scale, {SCALED_SIDE}" if decoding_for(precision) == "scaled" else ""
+    scaled = {"scaled": f"; JPEGs at a DCT scale, {SCALED_SIDE}", "gpu": f"; plain JPEGs by {decoder}"}.get(
+        decoding, ""
+    )
     return f"{PREPROCESSING!r}; pixels by {rules}{scaled}"
 
 
@@ -144,10 +161,10 @@ def _from_jpeg(content: bytes, orientation: int, *, scaled: bool) -> torch.Tenso
     decoded = simplejpeg.decode_jpeg(content, buffer=_room(3 * height * width), **least)
     image = torch.from_numpy(decoded).permute(2, 0, 1)  # (3, height, width), channels last
     upright = TENSOR_TURNS[orientation](image) if orientation in TENSOR_TURNS else image
-    width, height = _resized(upright.shape[2], upright.shape[1])
-    resized = F.interpolate(upright[None], (height, width), mode="bilinear", antialias=True)[0]
-    left, top = _margins(width, height)
-    return resized[:, top : top + SIDE, left : left + SIDE]
+    width, height = resized(upright.shape[2], upright.shape[1])
+    small = F.interpolate(upright[None], (height, width), mode="bilinear", antialias=True)[0]
+    left, top = margins(width, height)
+    return small[:, top : top + SIDE, left : left + SIDE]
 
 
 def _room(size: int) -> NDArray[np.uint8]:
@@ -162,18 +179,18 @@ def _room(size: int) -> NDArray[np.uint8]:
 
 def _from_image(image: Image.Image) -> torch.Tensor:
     """(3, SIDE, SIDE) uint8, of an upright one in RGB."""
-    size = _resized(*image.size)
-    left, top = _margins(*size)
+    size = resized(*image.size)
+    left, top = margins(*size)
     cropped = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + SIDE, top + SIDE))
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
 
 
-def _resized(width: int, height: int) -> tuple[int, int]:
+def resized(width: int, height: int) -> tuple[int, int]:
     """The short side becomes PREPROCESSING.resize, the long one keeps the shape."""
     short = min(width, height)
     return PREPROCESSING.resize * width // short, PREPROCESSING.resize * height // short
 
 
-def _margins(width: int, height: int) -> tuple[int, int]:
+def margins(width: int, height: int) -> tuple[int, int]:
     """Left of the square that is cut from the middle, and above it."""
     return round((width - SIDE) / 2), round((height - SIDE) / 2)

@@ -11,10 +11,12 @@ from itertools import islice
 import torch
 
 from services.pictures.bounds import Unreadable
+from workers.vision import gpu_decoder
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
+from workers.vision.decoding import decoding_for
 from workers.vision.device import cores, take_cores
-from workers.vision.images import SIDE, Decoding, decoding_for, read
+from workers.vision.images import SIDE, Decoding, PlainJpeg, plain_jpeg, read
 from workers.vision.segments import Key, Said
 
 BATCH = {"cpu": 32, "mps": 64, "cuda": 256}  # fixed and padded: an image's features do not depend on its company
@@ -52,11 +54,13 @@ def extract_batches(
     """Each is of BATCH images at most, and asked for as there is room for it; one that is no longer wanted by then is
     left out. In memory are the ring and an image a thread. Raises what reading an archive raises."""
     began = time.monotonic()
-    for batch in _decoded(iter(batches), _Ring(backbone.device), decoding_for(backbone.prepared.precision)):
-        said = batch.said()  # waits
+    decoding = decoding_for(backbone.prepared.precision, backbone.device)
+    for batch in _decoded(iter(batches), _Ring(backbone.device), decoding):
+        batch.wait()
         if not is_wanted(batch.examples):
             continue
-        rows = backbone.extract(batch.slot)[: len(batch.examples)]  # (B, 512)
+        pixels, said = batch.pixels(backbone.device)
+        rows = backbone.extract(pixels)[: len(batch.examples)]  # (B, 512)
         keys = [example.key for example in batch.examples]
         extracted = Extracted(keys, rows, said, time.monotonic() - began)
         rows[[key in extracted.unreadable for key in keys]] = 0.0
@@ -88,14 +92,22 @@ class _Filling:
 
     examples: Sequence[Example]
     slot: torch.Tensor
-    decoded: list[Future[Said | None]]
+    decoded: list[Future[Said | PlainJpeg | None]]
 
-    def said(self) -> dict[Key, Said]:
-        return {
-            example.key: said
-            for example, future in zip(self.examples, self.decoded, strict=True)
-            if (said := future.result()) is not None
-        }
+    def wait(self) -> None:
+        """Raises what reading an archive raises."""
+        for future in self.decoded:
+            future.result()
+
+    def pixels(self, device: torch.device) -> tuple[torch.Tensor, dict[Key, Said]]:
+        """(B, 3, 224, 224) uint8, on the device where it decodes some; and what is to say of its images."""
+        found = [future.result() for future in self.decoded]
+        said = {e.key: each for e, each in zip(self.examples, found, strict=True) if isinstance(each, Said)}
+        left = {row: each for row, each in enumerate(found) if isinstance(each, PlainJpeg)}
+        if not left:
+            return self.slot, said
+        pixels, unreadable = gpu_decoder.filled(self.slot, left, device)
+        return pixels, said | {self.examples[row].key: Said(unreadable=why) for row, why in unreadable.items()}
 
 
 def _decoded(chunks: Iterator[Sequence[Example]], ring: _Ring, decoding: Decoding) -> Iterator[_Filling]:
@@ -155,10 +167,13 @@ class _Fetching:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_into(place: torch.Tensor, content: Callable[[], bytes], decoding: Decoding) -> Said | None:
-    """Fill (3, 224, 224); what is to say of it, such as why it cannot be."""
+def _decode_into(place: torch.Tensor, content: Callable[[], bytes], decoding: Decoding) -> Said | PlainJpeg | None:
+    """Fill (3, 224, 224); what is to say of it, such as why it cannot be. Plain JPEGs may be the device's."""
+    whole = content()
+    if decoding == "gpu" and (jpeg := plain_jpeg(whole)):
+        return jpeg
     try:
-        found, notes = read(content(), decoding)
+        found, notes = read(whole, decoding)
     except Unreadable as error:
         place.zero_()
         return Said(unreadable=str(error))

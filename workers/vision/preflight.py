@@ -79,7 +79,7 @@ def agrees_with_cpu(device: torch.device) -> str:
     """Features in fp32 on this device, as jobs get them, against the CPU's plain network in float64."""
     rows = Extractor(agreement.network(), device, "fp32")(agreement.photos("near"))
     cosine = agreement.centred_cosine(rows, agreement.reference())
-    if not agreement.agrees(rows, "fp32"):
+    if not agreement.agrees(rows, "fp32", "near"):
         raise AssertionError(f"features differ by more than {agreement.MOST_APART:g} of the largest one")
     return f"centred cosine {cosine:.6f}"
 

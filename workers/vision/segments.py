@@ -28,8 +28,8 @@ from services.contract.spec import Prepared
 from services.contract.timing import TrainerTiming
 from workers.vision.arrays import Floats
 from workers.vision.backbone import DIM
+from workers.vision.decoding import preprocess
 from workers.vision.engines import major_version
-from workers.vision.images import preprocess
 from workers.vision.segmentfile import CHECK, KEY, MAGIC, SHAPE, split_keys
 
 SEGMENT = 512  # rows a segment, or what came within `timing.segment`
@@ -159,7 +159,7 @@ def cache_folder(root: Path, tenant: str, weights_sha256: str, prepared: Prepare
     """Everything but the image that a feature depends on is in the folder's name: decoder, scale, weights, precision,
     engine and kind of device."""
     engine = f"{prepared.engine} {major_version(prepared.engine)} on {kind_of(prepared.device)}"
-    facts = preprocess(prepared.precision), weights_sha256, prepared.precision, engine
+    facts = preprocess(prepared.precision, torch.device(prepared.device)), weights_sha256, prepared.precision, engine
     space = hashlib.sha256("\n".join(facts).encode()).hexdigest()
     return root / tenant / space[:32]
 

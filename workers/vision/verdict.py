@@ -18,7 +18,7 @@ from services.contract.preflight import DeviceReport
 from services.contract.timing import UNSCALED
 from workers.vision.device import cores, describe, driver, processor
 
-PACKAGES = ("headway", "torch", "openvino", "simplejpeg", "pillow", "numpy")
+PACKAGES = ("headway", "torch", "openvino", "simplejpeg", "torchcodec", "pillow", "numpy")
 
 
 def kept_or_made(

@@ -18,8 +18,9 @@ from services.pictures.bounds import Unreadable
 from tests.drawing import shape
 from workers.vision import decoder, images
 from workers.vision.backbone import load
+from workers.vision.decoding import decoding_for
 from workers.vision.engines import Extractor
-from workers.vision.images import decoding_for, normalised, pixels, read
+from workers.vision.images import normalised, pixels, read
 
 TRANSFORMS = ResNet18_Weights.DEFAULT.transforms()
 
@@ -112,11 +113,11 @@ def test_below_fp32_a_large_jpeg_is_decoded_smaller_and_shows_the_same(size: tup
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = saved(photo(*size), "jpeg", quality=90, exif=exif)
-    scaled, _ = read(content, decoding_for("bf16"))
+    scaled, _ = read(content, decoding_for("bf16", torch.device("cpu")))
     assert scaled.shape == (3, 224, 224)
     apart = (scaled.int() - reference(content).int()).abs().float()
     assert 0 < apart.mean() < 1.5
-    assert torch.equal(read(content, decoding_for("fp32"))[0], pixels(content))
+    assert torch.equal(read(content, decoding_for("fp32", torch.device("cpu")))[0], pixels(content))
 
 
 @pytest.mark.parametrize("size", [(1022, 1500), (640, 480)])

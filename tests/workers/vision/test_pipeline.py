@@ -15,7 +15,7 @@ from tests.drawing import png, shape, shapes, zipped
 from workers.vision import dataset, pipeline
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.images import Decoding, normalised, pixels
+from workers.vision.images import Decoding, PlainJpeg, normalised, pixels
 from workers.vision.pipeline import BATCH, extract
 from workers.vision.segments import Said
 
@@ -59,7 +59,7 @@ def test_no_more_is_decoded_than_the_ring_holds(
 ) -> None:
     decoded, real = [], pipeline._decode_into
 
-    def counted(place: torch.Tensor, content: Callable[[], bytes], decoding: Decoding) -> Said | None:
+    def counted(place: torch.Tensor, content: Callable[[], bytes], decoding: Decoding) -> Said | PlainJpeg | None:
         decoded.append(content)
         return real(place, content, decoding)
 

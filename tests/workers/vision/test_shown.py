@@ -243,11 +243,11 @@ def test_a_strip_that_would_take_gigabytes_is_refused(size: tuple[int, int], for
 
 
 def test_other_rules_or_other_pixels_are_other_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = preprocess("fp32")
-    assert preprocess.__wrapped__("fp32") == known
-    assert preprocess("bf16") != known
+    known = preprocess("near")
+    assert preprocess.__wrapped__("near") == known
+    assert preprocess("scaled") != known
     monkeypatch.setattr(images, "RULES", RULES + 1)
-    assert preprocess.__wrapped__("fp32") != known
+    assert preprocess.__wrapped__("near") != known
     monkeypatch.undo()
     monkeypatch.setattr(images, "pixels", lambda content: pixels(content) + 1)
-    assert preprocess.__wrapped__("fp32") != known
+    assert preprocess.__wrapped__("near") != known
