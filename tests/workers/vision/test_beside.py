@@ -71,6 +71,7 @@ def test_another_machine_finds_what_one_has_computed(
     assert rows("third").missing == 0
 
 
+@pytest.mark.slow
 def test_a_piece_that_is_torn_or_missing_is_computed_again(
     rows: Callable[..., Rows], s3: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_piece_that_is_torn_or_missing_is_computed_again(
     assert rows("third").missing == 0
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_away_costs_the_pass_only(rows: Callable[..., Rows], monkeypatch: pytest.MonkeyPatch) -> None:
     def no_answer(url: str) -> bytes:
         raise FilesAway(5, "away", url)
