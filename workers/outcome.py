@@ -4,15 +4,7 @@ import errno
 import logging
 from dataclasses import dataclass
 
-from services.contract.errors import (
-    FilesAway,
-    FilesUnavailable,
-    InternalError,
-    JobFailure,
-    OutOfMemory,
-    WorkerLost,
-    disk_failure,
-)
+from services.contract.errors import InternalError, JobFailure, OutOfMemory, WorkerLost, storage_failure
 from services.contract.evaluation import Evaluation
 from services.contract.lines import DoneLine
 
@@ -33,9 +25,7 @@ class Outcome:
 
 def os_failure(error: OSError) -> JobFailure:
     """What a job ends with where the operating system refused its supervisor."""
-    if isinstance(error, FilesAway):
-        return FilesUnavailable(f"{error.strerror}.")
-    failure = disk_failure(error, folder_is_gone=error.errno == errno.ENOENT)
+    failure = storage_failure(error, folder_is_gone=error.errno == errno.ENOENT)
     if failure is None:
         log.error("the operating system refused", exc_info=error)
         return InternalError(f"The worker met an error of its operating system ({error.strerror}).")

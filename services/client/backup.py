@@ -53,15 +53,16 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
     folder.chmod(0o700)
     if not config.redis_url:
         _copy_store(config.data_dir / STORE, folder / STORE)
-    if not is_remote(config.files) and config.files_dir.is_dir():
-        _refuse_without_room(config.files_dir, folder)
-        _copy_files(config.files_dir, folder / FILES, "files")
+    files = _files_of(config)
+    if files is not None and files.is_dir():
+        _refuse_without_room(files, folder)
+        _copy_files(files, folder / FILES, "files")
     note = Note(headway=__version__, records=VERSION, made_at=int(time.time()), has_store=not config.redis_url)
     (folder / NOTE).write_text(note.model_dump_json())
     console.print(f"{folder} is a backup; `headway restore {folder}` brings it back.", highlight=False, soft_wrap=True)
     if config.redis_url:
         console.print("It has no store: yours is at HEADWAY_REDIS_URL. Take its snapshot before the files.")
-    if is_remote(config.files):
+    if files is None:
         console.print(f"It has no files: they are in {config.files}. Keep versions of that bucket, or copy it.")
 
 
@@ -78,11 +79,17 @@ def restore(folder: Folder, data_dir: DataDir = None) -> None:
         with locked(config.data_dir.absolute()):
             if note.has_store:
                 _copy_files(folder / STORE, config.data_dir / STORE, "store")
-            if (folder / FILES).is_dir() and not is_remote(config.files):
-                _copy_files(folder / FILES, config.files_dir, "files")
+            files = _files_of(config)
+            if files is not None and (folder / FILES).is_dir():
+                _copy_files(folder / FILES, files, "files")
     except StackError as error:
         fail(str(error))
     console.print(f"{config.data_dir} is as it was; start it with `headway up`.", highlight=False, soft_wrap=True)
+
+
+def _files_of(config: Settings) -> Path | None:
+    """Where they are a folder."""
+    return None if is_remote(config.files) else config.files_dir
 
 
 def _note_of(folder: Path) -> Note:
@@ -101,8 +108,8 @@ def _note_of(folder: Path) -> Note:
 
 
 def _refuse_what_is_there(config: Settings) -> None:
-    for there in (config.data_dir / STORE / APPENDED, *([] if is_remote(config.files) else [config.files_dir])):
-        if there.is_dir() and any(there.iterdir()):
+    for there in (config.data_dir / STORE / APPENDED, _files_of(config)):
+        if there is not None and there.is_dir() and any(there.iterdir()):
             fail(f"{there} has something in it already: restore into an empty folder (--data-dir).")
 
 

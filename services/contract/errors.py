@@ -195,8 +195,11 @@ class InternalError(JobFailure):
     code = "internal_error"
 
 
-def disk_failure(error: OSError, *, folder_is_gone: bool) -> DiskFull | None:
-    """What a job ends with where nothing could be written; None for any other trouble of the operating system."""
+def storage_failure(error: OSError, *, folder_is_gone: bool) -> FilesUnavailable | DiskFull | None:
+    """What becomes of a job where its store of objects is away, or nothing could be written; None for any other trouble
+    of the operating system."""
+    if isinstance(error, FilesAway):
+        return FilesUnavailable(f"{error.strerror}.")
     if error.errno not in UNWRITABLE and not folder_is_gone:
         return None
     return DiskFull(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from services.contract.errors import FilesAway, FilesUnavailable, InternalError, JobFailure, OutOfMemory, disk_failure
+from services.contract.errors import InternalError, JobFailure, OutOfMemory, storage_failure
 from services.contract.lines import EXIT_STOPPED, FailedLine
 from services.contract.spec import Prepared, TrainerSpec
 from services.contract.timing import UNSCALED
@@ -95,9 +95,7 @@ def as_failure(error: Exception, out: Path) -> JobFailure:
         return OutOfMemory(
             "The trainer ran out of memory, or its device did. Use one that nothing else uses, or a smaller job."
         )
-    if isinstance(error, FilesAway):
-        return FilesUnavailable(f"{error.strerror}.")
-    if isinstance(error, OSError) and (failure := disk_failure(error, folder_is_gone=not out.exists())):
+    if isinstance(error, OSError) and (failure := storage_failure(error, folder_is_gone=not out.exists())):
         return failure
     return InternalError("The trainer met an error that it does not know; the worker's log has the details.")
 

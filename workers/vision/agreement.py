@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +23,8 @@ from services.contract.weights import RandomWeights
 from workers.vision import backbone, gpu_decoder
 from workers.vision.decoding import decoding_for
 from workers.vision.engines import DTYPES, Extractor, candidates_on
-from workers.vision.images import Decoding, normalised, read
+from workers.vision.images import Decoding, normalised, photographs, read
 
-PHOTOS = Path(__file__).parent / "photos"
 WEIGHTS = RandomWeights(0)  # it is device, engine and decoder that are judged
 MOST_APART = 1e-4  # of fp32: the largest difference, over the largest feature
 LEAST_COSINE = 0.995  # of bf16 and fp16, centred
@@ -70,7 +68,7 @@ def photos(decoding: Decoding) -> torch.Tensor:
     """(8, 3, 224, 224) uint8."""
     if decoding == "gpu":
         return gpu_decoder.photos(gpu_decoder.DEVICE)
-    return torch.stack([read(path.read_bytes(), decoding)[0] for path in sorted(PHOTOS.glob("*.jpg"))])
+    return torch.stack([read(content, decoding)[0] for content in photographs()])
 
 
 @cache

@@ -11,21 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from services.contract.recipe import Precision
 from services.pictures.bounds import Unreadable
 from workers.vision import images
-from workers.vision.images import SIDE, TENSOR_TURNS, PlainJpeg
+from workers.vision.images import SIDE, PlainJpeg
 
 DEVICE = torch.device("cuda")
 MOST_PIXELS = 200_000_000  # of a call: 0.6 GB on the device
 MOST_APART = 2.0  # levels of 255 from Pillow's pixels, on the mean
 EXIF = re.compile(rb"\xff\xe1(..Exif\0\0)", re.DOTALL)  # torchcodec would obey it, and how to turn is ours to judge
-PHOTOS = Path(__file__).parent / "photos"
 
 
 @cache
@@ -75,29 +72,25 @@ def _decoded(jpegs: Sequence[PlainJpeg], device: torch.device) -> list[torch.Ten
     contents = [EXIF.sub(b"\xff\xef\\1", jpeg.content) for jpeg in jpegs]
     with suppress(RuntimeError):  # of nvJPEG, or of a device without memory
         whole = decoders.decode_jpeg(contents, mode="RGB", device=device)
-        return [_cropped(image, jpeg.orientation) for image, jpeg in zip(whole, jpegs, strict=True)]
+        return [_fitted(image, jpeg.orientation) for image, jpeg in zip(whole, jpegs, strict=True)]
     return [None] if len(jpegs) == 1 else [_decoded([jpeg], device)[0] for jpeg in jpegs]
 
 
-def _cropped(image: torch.Tensor, orientation: int) -> torch.Tensor:
-    """As `images` does it, from (3, height, width) uint8; in floats, as CUDA has no such resize of bytes."""
-    upright = TENSOR_TURNS[orientation](image) if orientation in TENSOR_TURNS else image
-    width, height = images.resized(upright.shape[2], upright.shape[1])
-    left, top = images.margins(width, height)
-    resized = F.interpolate(upright[None].float(), (height, width), mode="bilinear", antialias=True)[0]
-    return resized[:, top : top + SIDE, left : left + SIDE].round().clamp(0, 255).to(torch.uint8)
+def _fitted(image: torch.Tensor, orientation: int) -> torch.Tensor:
+    """In floats, as CUDA has no such resize of bytes."""
+    return images.fitted(image.float(), orientation).round().clamp(0, 255).to(torch.uint8)
 
 
 def photos(device: torch.device) -> torch.Tensor:
     """Preflight's, (8, 3, 224, 224) uint8, as they are decoded here."""
-    found = dict(enumerate(images.plain_jpeg(path.read_bytes()) for path in sorted(PHOTOS.glob("*.jpg"))))
+    found = dict(enumerate(map(images.plain_jpeg, images.photographs())))
     plain = {row: jpeg for row, jpeg in found.items() if jpeg is not None}
     return filled(torch.zeros(len(found), 3, SIDE, SIDE, dtype=torch.uint8), plain, device)[0].cpu()
 
 
 def _agrees(device: torch.device) -> bool:
     try:
-        expected = torch.stack([images.pixels(path.read_bytes()) for path in sorted(PHOTOS.glob("*.jpg"))])
+        expected = torch.stack(list(map(images.pixels, images.photographs())))
         return (photos(device).float() - expected.float()).abs().mean().item() <= MOST_APART
     except Exception:  # whatever a library raises that is not installed, or a device that has none of it
         return False

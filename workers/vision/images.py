@@ -32,6 +32,7 @@ SCALED_SIDE = 512  # pixels: a JPEG that is decoded smaller has a short side of 
 # Pillow's pixels; within one level of them; of JPEGs at a DCT scale; of plain JPEGs by `gpu_decoder`.
 Decoding = Literal["exact", "near", "scaled", "gpu"]
 MOST_ROOM = 64 * 1024**2  # bytes that a thread keeps to decode into
+PHOTOS = Path(__file__).parent / "photos"  # by which preflight judges
 CANARIES = Path(__file__).parent / "canaries"
 
 SIDE = PREPROCESSING.crop
@@ -81,6 +82,10 @@ def preprocess(decoding: Decoding, decoder: str = "") -> str:
         decoding, ""
     )
     return f"{PREPROCESSING!r}; pixels by {rules}{scaled}"
+
+
+def photographs() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
 
 
 def pixels(content: bytes) -> torch.Tensor:
@@ -159,12 +164,16 @@ def _from_jpeg(content: bytes, orientation: int, *, scaled: bool) -> torch.Tenso
     least = {"min_height": SCALED_SIDE, "min_width": SCALED_SIDE, "min_factor": 2} if scaled else {}
     height, width, *_ = simplejpeg.decode_jpeg_header(content, **least)
     decoded = simplejpeg.decode_jpeg(content, buffer=_room(3 * height * width), **least)
-    image = torch.from_numpy(decoded).permute(2, 0, 1)  # (3, height, width), channels last
+    return fitted(torch.from_numpy(decoded).permute(2, 0, 1), orientation)  # channels last
+
+
+def fitted(image: torch.Tensor, orientation: int) -> torch.Tensor:
+    """(3, height, width) as it was taken → (3, SIDE, SIDE), in bytes or in floats as it came."""
     upright = TENSOR_TURNS[orientation](image) if orientation in TENSOR_TURNS else image
-    width, height = resized(upright.shape[2], upright.shape[1])
-    small = F.interpolate(upright[None], (height, width), mode="bilinear", antialias=True)[0]
-    left, top = margins(width, height)
-    return small[:, top : top + SIDE, left : left + SIDE]
+    width, height = _resized(upright.shape[2], upright.shape[1])
+    resized = F.interpolate(upright[None], (height, width), mode="bilinear", antialias=True)[0]
+    left, top = _margins(width, height)
+    return resized[:, top : top + SIDE, left : left + SIDE]
 
 
 def _room(size: int) -> NDArray[np.uint8]:
@@ -179,18 +188,18 @@ def _room(size: int) -> NDArray[np.uint8]:
 
 def _from_image(image: Image.Image) -> torch.Tensor:
     """(3, SIDE, SIDE) uint8, of an upright one in RGB."""
-    size = resized(*image.size)
-    left, top = margins(*size)
+    size = _resized(*image.size)
+    left, top = _margins(*size)
     cropped = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + SIDE, top + SIDE))
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
 
 
-def resized(width: int, height: int) -> tuple[int, int]:
+def _resized(width: int, height: int) -> tuple[int, int]:
     """The short side becomes PREPROCESSING.resize, the long one keeps the shape."""
     short = min(width, height)
     return PREPROCESSING.resize * width // short, PREPROCESSING.resize * height // short
 
 
-def margins(width: int, height: int) -> tuple[int, int]:
+def _margins(width: int, height: int) -> tuple[int, int]:
     """Left of the square that is cut from the middle, and above it."""
     return round((width - SIDE) / 2), round((height - SIDE) / 2)
