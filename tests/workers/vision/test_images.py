@@ -209,7 +209,8 @@ def test_a_rare_format_is_decoded_with_limits(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(decoder, "MEMORY", 3 * 1024**3)
     monkeypatch.setattr(images, "SECONDS", 0)
     with pytest.raises(Unreadable, match="more than 0 s"):
-        pixels(large)
+        for _ in range(20):  # the kernel counts whole seconds, and this image may take less than one
+            pixels(large)
 
 
 def test_a_decoder_that_dies_costs_its_image_and_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
