@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
+from services.contract.clock import Steady
 from services.contract.errors import FilesAway
-from services.contract.timing import Timing
 from services.contract.transitions import ENDED, Status
 from services.process import daemon
 from services.settings import Settings
@@ -26,21 +26,6 @@ from services.store.store import Store
 from services.webhooks.delivering import Delivering
 
 log = logging.getLogger("headway.reaper")
-
-
-class Steady:
-    """Whether a clock has run beside the monotonic one, without a jump, for long enough to delete by it."""
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-        self._offset, self._since = math.inf, math.inf
-
-    def sees(self, clock: float, monotonic: float) -> bool:
-        offset = clock - monotonic
-        if not abs(offset - self._offset) <= self._timing.clock_jump:
-            self._since = monotonic
-        self._offset = offset
-        return monotonic - self._since >= self._timing.clock_steady
 
 
 class Reaper:
@@ -77,7 +62,9 @@ class Reaper:
 
     async def _return_lost_jobs(self, shift: float) -> None:
         if late := await self._store.leases.after_a_clock_that_went_back():
-            log.warning("Redis' clock went back: %d leases and heartbeats end as if they were made now", late)
+            log.warning(
+                "Redis' clock went back: %d leases, heartbeats and deliveries end as if they were made now", late
+            )
 
         async def return_one(id: str) -> None:
             status = await self._store.leases.reap(id, shift=shift)

@@ -1,5 +1,6 @@
 """A receiver of webhooks, as a user would run it: a small HTTP server on loopback."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ class Receiver:
     """`answers` are its next statuses; then it answers 204."""
 
     port: int = 0
+    host: str = "127.0.0.1"
     answers: list[int] = field(default_factory=list)
     messages: list[tuple[dict[str, str], bytes]] = field(default_factory=list)  # headers in lower case, and body
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/hook"
 
     @property
     def ids(self) -> list[str]:
@@ -25,8 +27,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiving(host: str = "127.0.0.1") -> Iterator[Receiver]:
+    receiver = Receiver(host=host)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -40,7 +42,10 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    with Server((host, 0), Handler) as server:
         receiver.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

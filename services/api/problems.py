@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from services.contract import errors
 from services.contract.errors import HeadwayError, RateLimited
 from services.contract.timing import Timing
-from services.contract.wording import in_words
+from services.contract.wording import in_words, names_of
 from services.store.connection import as_problem
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,11 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
     """The first field that is wrong, by name; all of them in `errors`."""
     assert isinstance(error, RequestValidationError)
+    body = getattr(request.scope.get("route"), "body_field", None)
+    known = names_of(body.field_info.annotation) if body else ()
     found = [
-        {"param": e.get("ctx", {}).get("param") or _param(e["loc"]), "message": in_words(e)} for e in error.errors()
+        {"param": e.get("ctx", {}).get("param") or _param(e["loc"]), "message": in_words(e, known)}
+        for e in error.errors()
     ]
     if error.errors()[0]["type"] == "json_invalid":
         return problem(errors.BadRequest(f"The body is no JSON: {error.errors()[0]['ctx']['error']}."))

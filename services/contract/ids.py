@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-ID = re.compile(rf"(ftjob|file|upload|part|wh)-[{ALPHABET}]{{26}}")
+ID = re.compile(rf"(ftjob|file|upload|part|wh)-[{ALPHABET}]{{26}}|whd-[{ALPHABET}]{{26}}-[{ALPHABET}]{{26}}")
 MODEL = re.compile(
     rf"ft:resnet18:(?P<suffix>[A-Za-z0-9._-]{{0,64}}):(?P<ulid>[{ALPHABET}]{{26}})(:step-(?P<step>[0-9]{{1,12}}))?"
 )

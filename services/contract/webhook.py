@@ -1,14 +1,16 @@
 """Webhooks: a URL of the user's, which is told that a job has ended. OpenAI's `webhook_endpoint`, and what became of
 each delivery."""
 
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from services.contract.units import Id, Object, UnixTime
 
 EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
+Events = Annotated[list[EventType], AfterValidator(lambda events: list(dict.fromkeys(events)))]  # each once
 SECRET: Final = "whsec_"  # and a key in base64, as Standard Webhooks write it
 
 
@@ -19,7 +21,7 @@ class NewWebhook(BaseModel):
         max_length=2048, description="https://…, of a public address: for others see HEADWAY_WEBHOOK_NETWORKS"
     )
     name: str = Field("", max_length=64, description="for people")
-    event_types: list[EventType] = Field(
+    event_types: Events = Field(
         list(EVENT_TYPES), min_length=1, max_length=len(EVENT_TYPES), description="that it is told of"
     )
 
@@ -31,7 +33,7 @@ class ChangedWebhook(BaseModel):
 
     url: str | None = Field(None, max_length=2048, description="as of a new one")
     name: str | None = Field(None, max_length=64, description="for people")
-    event_types: list[EventType] | None = Field(
+    event_types: Events | None = Field(
         None, min_length=1, max_length=len(EVENT_TYPES), description="all that it shall be told of from now on"
     )
 
@@ -103,10 +105,13 @@ class Delivery(BaseModel):
     job: str = Field(description="the job that ended")
     event: EventType = Field(description="that it is told of")
     created_at: UnixTime
-    status: Literal["pending", "delivered", "failed"] = Field(
-        "pending", description='"failed": given up, until it is asked for again'
-    )
+    status: DeliveryStatus = Field("pending", description='"failed": given up, until it is asked for again')
     attempts: int = Field(0, description="since it was asked for last")
-    due_since: int = Field(description="Unix time, s: when it was asked for last")
+    due_since: int = Field(description="Unix time, s: its first try since it was asked for last, or when that was")
     last_attempt: DeliveryAttempt | None = Field(None, description="null before the first")
     next_attempt_at: int | None = Field(None, description="Unix time, s; null where there will be none")
+
+
+class DeliveriesResent(BaseModel):
+    object: Object[Literal["webhook_endpoint.deliveries.resent"]] = "webhook_endpoint.deliveries.resent"
+    resent: list[str] = Field(description="ids of the deliveries that are sent again")

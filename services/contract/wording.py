@@ -3,7 +3,8 @@
 import difflib
 import json
 import re
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Any, Final, get_args
 
 from services.contract.asked import CreateJob
 from services.contract.layout import Layout
@@ -33,11 +34,17 @@ KINDS: Final = {
 }
 
 
-def in_words(error: Any) -> str:
-    """Of one of `ValidationError.errors()`."""
+def names_of(body: Any) -> Collection[str]:
+    """Of the fields that a request's body may have: of a job's at any depth, as people put them anywhere."""
+    models = [body, *get_args(body)]
+    return KNOWN if CreateJob in models else {n for model in models for n in getattr(model, "model_fields", ())}
+
+
+def in_words(error: Any, known: Collection[str] = KNOWN) -> str:
+    """Of one of `ValidationError.errors()`; `known` are the fields that may have been meant."""
     kind, value, name = error["type"], error.get("input"), str(error["loc"][-1]) if error["loc"] else ""
     if kind == "extra_forbidden":
-        return f"unknown field{_suggestion(name)}"
+        return f"unknown field{_suggestion(name, known)}"
     if kind == "missing":
         return "required"
     if kind == "string_pattern_mismatch":
@@ -51,8 +58,9 @@ def in_words(error: Any) -> str:
     return text[:1].lower() + text[1:] + (f", not {_echo(value)}" if _is_plain(value) and kind != "conflict" else "")
 
 
-def _suggestion(name: str) -> str:
-    close = MEANT.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), KNOWN, 1)), None)
+def _suggestion(name: str, known: Collection[str]) -> str:
+    meant = [MEANT.get(name.lower()), *difflib.get_close_matches(name.lower(), known, 2)]
+    close = next((other for other in meant if other in known and other != name), None)
     return f": did you mean {close}?" if close else ""
 
 

@@ -181,8 +181,9 @@ class Leases:
         return [id.decode() for id in await self._redis.zrangebyscore(keys.RUNNING, "-inf", now)]
 
     async def after_a_clock_that_went_back(self) -> int:
-        """No lease or heartbeat ends later than one that is made now; how many did."""
-        _, rest = await self._scripts("clock_back", [keys.RUNNING, keys.WORKERS], [_ms(self._timing.lease)])
+        """No lease or heartbeat ends later than one that is made now, and no delivery is due later; how many did."""
+        longest = [_ms(self._timing.lease), _ms(self._timing.webhook_failed_kept)]
+        _, rest = await self._scripts("clock_back", [keys.RUNNING, keys.WORKERS, keys.DUE], longest)
         return int(rest[0])
 
     async def reap(self, id: str, *, shift: float = 0.0) -> Status | None:

@@ -1,16 +1,25 @@
 """Webhooks and what they were told: who is to be told what is written as a job ends, by the script that ends it."""
 
 import base64
-import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Self
 
+from pydantic import BaseModel, Field
+
 from services.contract.ids import new_id
 from services.contract.timing import Timing
-from services.contract.webhook import SECRET, ChangedWebhook, Delivery, NewWebhook, Webhook, WebhookWithSecret
+from services.contract.webhook import (
+    SECRET,
+    ChangedWebhook,
+    Delivery,
+    DeliveryStatus,
+    NewWebhook,
+    Webhook,
+    WebhookWithSecret,
+)
 from services.store import keys
 from services.store.commands import Redis, Value
 from services.store.reading import readable
@@ -18,15 +27,25 @@ from services.store.scripts import DELIVERIES_CAP, Answer, Scripts
 from services.store.totals import Count
 
 MOST = 20  # webhooks of a tenant
-OF_A_TENANT = 4  # deliveries under way: one whose receivers are slow leaves room
+OF_A_WEBHOOK, OF_A_TENANT = 4, 16  # deliveries under way: one that is slow leaves room for the others
 SECRET_BYTES = 32
+READ_AT_ONCE = 500  # deliveries
+OLD_SECRETS = 4  # of a webhook that is rotated again and again: each costs a signature in a header
+# Deliveries that a tenant may have for one that is over to stay: those to come must find room.
+ROOM = {"pending": DELIVERIES_CAP, "delivered": DELIVERIES_CAP // 2, "failed": DELIVERIES_CAP * 9 // 10}
+
+
+class OldSecret(BaseModel):
+    """Messages are signed by it too, until then: Unix time, s."""
+
+    secret: str
+    until: int
 
 
 class WebhookRecord(WebhookWithSecret):
     """As it is kept: with its secrets, by which messages are signed."""
 
-    old_secret: str | None = None
-    old_secret_until: int = 0  # Unix time, s
+    old_secrets: list[OldSecret] = Field(default_factory=list)
 
     @classmethod
     def new(cls, asked: NewWebhook) -> Self:
@@ -47,18 +66,14 @@ class WebhookRecord(WebhookWithSecret):
     def rotated(self, *, keep_old_for: float) -> Self:
         """With a new secret; the old one stays for so many seconds."""
         now, secret = int(time.time()), _new_secret()
-        kept = {"old_secret": self.signing_secret, "old_secret_until": now + round(keep_old_for)}
-        if self.old_secret and now < self.old_secret_until:  # asked twice: it is the older one that a receiver has
-            kept = {}
-        if not keep_old_for:
-            kept = {"old_secret": None, "old_secret_until": 0}
+        old = OldSecret(secret=self.signing_secret, until=now + round(keep_old_for))
+        kept = [old, *(older for older in self.old_secrets if now < older.until)][:OLD_SECRETS]
         new = {"signing_secret": secret, "signing_secret_hint": _hint(secret), "updated_at": now}
-        return self.model_copy(update=new | kept)
+        return self.model_copy(update=new | {"old_secrets": kept if keep_old_for else []})
 
     def secrets_at(self, now: int) -> list[str]:
-        """That messages are signed by."""
-        old = [self.old_secret] if self.old_secret and now < self.old_secret_until else []
-        return [self.signing_secret, *old]
+        """That messages are signed by: a receiver may have any that was kept, as an answer may have been lost."""
+        return [self.signing_secret, *(old.secret for old in self.old_secrets if now < old.until)]
 
     @property
     def shown(self) -> Webhook:
@@ -76,6 +91,11 @@ class Due:
     tenant: str
     delivery: str
 
+    @property
+    def member(self) -> str:
+        """Of DUE."""
+        return f"{self.tenant} {self.delivery}"
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -83,6 +103,14 @@ class Kept:
 
     raw: bytes
     read: Delivery | None
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """Deliveries that nobody sees to, and for how long the first has been so."""
+
+    count: int
+    seconds: float
 
 
 class Webhooks:
@@ -138,13 +166,18 @@ class Webhooks:
     # --- deliveries ------------------------------------------------------------------------------------------------
 
     async def deliveries(
-        self, tenant: str, webhook: str, *, after: str | None, limit: int
+        self, tenant: str, webhook: str, *, after: str | None, limit: int, status: DeliveryStatus | None = None
     ) -> tuple[list[Delivery], bool]:
-        """Of the newest jobs first, from the one beyond `after`; and whether there are more."""
+        """Of the newest jobs first, from the one beyond `after`, where given only those of a status; and whether there
+        are more."""
+        found: list[Delivery] = []
         beyond = [id for id in await self._deliveries_of(tenant, webhook) if after is None or id < after]
-        page = sorted(beyond, reverse=True)[:limit]
-        found = await self._redis.hmget(keys.deliveries_of(tenant), page) if page else []
-        return list(readable(Delivery, filter(None, found))), len(beyond) > limit
+        beyond.sort()
+        while beyond and len(found) <= limit:
+            beyond, ids = beyond[:-READ_AT_ONCE], beyond[-READ_AT_ONCE:]
+            raw = await self._redis.hmget(keys.deliveries_of(tenant), ids[::-1])
+            found += [each for each in readable(Delivery, filter(None, raw)) if status in (None, each.status)]
+        return found[:limit], len(found) > limit
 
     async def _deliveries_of(self, tenant: str, webhook: str) -> list[str]:
         known = await self._redis.hkeys(keys.deliveries_of(tenant))
@@ -155,12 +188,19 @@ class Webhooks:
         raw = await self._redis.hget(keys.deliveries_of(tenant), id)
         return Kept(raw, next(readable(Delivery, [raw]), None)) if raw is not None else None
 
-    async def claim(self, under_way: Mapping[str, int], *, limit: int) -> tuple[int, list[Due]]:
-        """What is due, and ours for a while; and Redis' time, s. `under_way`: how many each tenant has already."""
+    async def claim(self, under_way: Collection[Due], *, limit: int) -> tuple[int, list[Due]]:
+        """What is due, and ours for a while, beside what is under way already; and Redis' time, s."""
         lease, moment = (round(seconds * 1000) for seconds in (self._timing.webhook_lease, self._timing.webhook_turn))
-        args: list[Value] = [lease, limit, OF_A_TENANT, json.dumps(dict(under_way)), moment]
+        args: list[Value] = [lease, limit, OF_A_TENANT, OF_A_WEBHOOK, moment, *(due.member for due in under_way)]
         _, (now, *members) = await self._scripts("claim_deliveries", [keys.DUE], args, patience=0)
         return int(now), [Due(*member.decode().split(" ", 1)) for member in members]
+
+    async def overdue(self) -> Overdue:
+        seconds, micros = await self._redis.time()
+        now = seconds * 1000 + micros // 1000
+        count = await self._redis.zcount(keys.DUE, "-inf", now)
+        first = await self._redis.zrange(keys.DUE, 0, 0, withscores=True)
+        return Overdue(count, max(0.0, now - first[0][1]) / 1000 if first else 0.0)
 
     async def settle(
         self, due: Due, was: bytes, delivery: Delivery | None, *, seconds: float, count: Count | None = None
@@ -168,8 +208,9 @@ class Webhooks:
         """It is this now, and due again in so many seconds; None goes. What is over stays while there is room. Refused
         where it is no longer as it `was`: somebody asked for it anew, or it was settled."""
         said = delivery.model_dump_json() if delivery else ""
-        room = DELIVERIES_CAP if delivery and delivery.status == "pending" else DELIVERIES_CAP // 2
+        room = ROOM[delivery.status] if delivery else 0
         args: list[Value] = [due.tenant, due.delivery, was, said, round(seconds * 1000), count or "", room]
+        args.append(Count.WEBHOOKS_DROPPED if delivery and delivery.status == "failed" else "")
         of_it = [keys.deliveries_of(due.tenant), keys.DUE, keys.TOTALS]
         return (await self._scripts("settle_delivery", of_it, args))[0]
 

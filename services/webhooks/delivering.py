@@ -6,10 +6,10 @@ Any number of processes may deliver: each delivery is leased. One whose sender d
 import asyncio
 import logging
 import time
-from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
 
+from services.contract.clock import Steady
 from services.contract.timing import Timing
 from services.contract.webhook import Delivery, DeliveryAttempt
 from services.settings import Settings
@@ -30,7 +30,9 @@ class Delivering:
     def __init__(self, store: Store, config: Settings) -> None:
         self._store, self._timing = store, config.timing
         self._outside = Outside(Reach.of(config.webhook_networks), config.timing)
-        self._under_way: Counter[str] = Counter()  # by tenant
+        self._under_way: set[Due] = set()
+        self._freed = asyncio.Event()  # one of them is over: another may come
+        self._steady = Steady(config.timing)
 
     async def run(self) -> None:
         """Forever."""
@@ -41,29 +43,34 @@ class Delivering:
                         await self._begin_what_is_due(tasks)
                     except Exception as error:  # what could not be claimed now may be with the next look
                         _note(error, "no deliveries could be claimed")
-                    await asyncio.sleep(self._timing.webhook_every)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._timing.webhook_every):
+                            await self._freed.wait()
         finally:
             await self._outside.aclose()
 
     async def _begin_what_is_due(self, tasks: asyncio.TaskGroup) -> None:
-        free = AT_ONCE - self._under_way.total()
-        if not free:
+        self._freed.clear()
+        if not (free := AT_ONCE - len(self._under_way)):
             return
         now, found = await self._store.webhooks.claim(self._under_way, limit=free)
+        is_steady = self._steady.sees(now, time.monotonic())
         for due in found:
-            self._under_way[due.tenant] += 1
-            tasks.create_task(self._see_to(due, now))
+            self._under_way.add(due)
+            tasks.create_task(self._see_to(due, now, is_steady=is_steady))
 
-    async def _see_to(self, due: Due, now: int) -> None:
+    async def _see_to(self, due: Due, now: int, *, is_steady: bool) -> None:
         """What goes wrong here is tried again once the lease has ended."""
         try:
-            await self._deliver(due, now)
+            await self._deliver(due, now, is_steady=is_steady)
         except Exception as error:
             _note(error, due.delivery)
         finally:
-            self._under_way -= Counter([due.tenant])  # which leaves out those that have none
+            self._under_way.discard(due)
+            self._freed.set()
 
-    async def _deliver(self, due: Due, now: int) -> None:
+    async def _deliver(self, due: Due, now: int, *, is_steady: bool) -> None:
+        """By a clock that jumps nothing is deleted or given up."""
         webhooks = self._store.webhooks
         kept = await webhooks.delivery(due.tenant, due.delivery)
         if kept is None:
@@ -75,12 +82,13 @@ class Delivering:
         if webhook is None and await webhooks.is_there(due.tenant, delivery.webhook):
             return  # likewise
         if webhook is None or delivery.status != "pending":  # deleted, or kept for long enough
-            await webhooks.settle(due, kept.raw, None, seconds=0)
+            if webhook is None or is_steady:
+                await webhooks.settle(due, kept.raw, None, seconds=0)
             return
         answered = await send(
             self._outside, webhook, delivery.id, delivery.event, delivery.job, created_at=delivery.created_at, now=now
         )
-        await self._settle(due, kept.raw, after(delivery, answered, now, self._timing))
+        await self._settle(due, kept.raw, after(delivery, answered, now, self._timing, is_steady=is_steady))
 
     async def _settle(self, due: Due, was: bytes, delivery: Delivery) -> None:
         match delivery.status:
@@ -100,15 +108,17 @@ def _note(error: Exception, what: str) -> None:
         log.exception("%s", what, exc_info=error)
 
 
-def after(delivery: Delivery, answered: Answered, now: int, timing: Timing) -> Delivery:
-    """What a delivery is once it was tried."""
-    attempts = delivery.attempts + 1
+def after(delivery: Delivery, answered: Answered, now: int, timing: Timing, *, is_steady: bool = True) -> Delivery:
+    """What a delivery is once it was tried: the days in which that is done begin with the first try."""
+    attempts, since = delivery.attempts + 1, delivery.due_since if delivery.attempts else now
     attempt = DeliveryAttempt(at=now, status_code=answered.status, error=answered.error or _refusal(answered.status))
-    tried = delivery.model_copy(update={"attempts": attempts, "last_attempt": attempt, "next_attempt_at": None})
+    told = {"attempts": attempts, "last_attempt": attempt, "due_since": since, "next_attempt_at": None}
+    tried = delivery.model_copy(update=told)
     if attempt.error is None:
         return tried.model_copy(update={"status": "delivered"})
     again_at = now + pause(attempts, timing)
-    if answered.status == HTTPStatus.GONE or again_at > delivery.due_since + timing.webhook_given_up:
+    is_too_late = is_steady and again_at > since + timing.webhook_given_up
+    if answered.status == HTTPStatus.GONE or is_too_late:
         return tried.model_copy(update={"status": "failed"})
     return tried.model_copy(update={"next_attempt_at": round(again_at)})
 

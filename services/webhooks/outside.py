@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import zip_longest
 
 import httpcore
 import httpx
@@ -29,9 +31,12 @@ RESERVED: Sequence[Network] = (
     IPv6Network("3fff::/20"),
 )
 ADDRESSES = 3  # of a name, that are tried
-NAMES = ThreadPoolExecutor(8, thread_name_prefix="names")  # of its own: a name whose server is silent holds a thread
+# Threads of their own, for a name whose server is silent holds one for long: more than two tenants' deliveries at once.
+NAMES = ThreadPoolExecutor(64, thread_name_prefix="names")
 CONNECTIONS = 80  # deliveries under way, and some that wait to be closed
+CLOSED = "Server disconnected without sending a response."  # as httpcore has it
 SETTING = "HEADWAY_WEBHOOK_NETWORKS"
+URL_CAP = 2048  # characters, once it is encoded
 
 
 class NotPublic(Exception):
@@ -65,6 +70,8 @@ class Reach:
         try:
             parsed = httpx.URL(url)
             problem = self._problem(parsed)
+            if problem is None and len(str(parsed)) > URL_CAP:
+                problem = f"it has {len(str(parsed))} characters as it is sent, and may have {URL_CAP}"
             if problem is None:
                 async with asyncio.timeout(timing.webhook):
                     await self.addresses(parsed.host, parsed.port or 443)
@@ -104,6 +111,7 @@ class _Checking(httpcore.AsyncNetworkBackend):
     def __init__(self, reach: Reach, seconds: float) -> None:
         """`seconds` for each of a name's addresses."""
         self._reach, self._seconds, self._inner = reach, seconds, httpcore.AnyIOBackend()
+        self._lookups: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
 
     async def connect_tcp(
         self,
@@ -113,11 +121,23 @@ class _Checking(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        *others, last = (await self._reach.addresses(host, port))[:ADDRESSES]
+        *others, last = _alternating(await self._looked_up(host, port))[:ADDRESSES]
         for address in others:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 return await self._inner.connect_tcp(address, port, self._seconds, local_address, socket_options)
         return await self._inner.connect_tcp(last, port, self._seconds, local_address, socket_options)
+
+    async def _looked_up(self, host: str, port: int) -> list[str]:
+        """Who wants the same name at the same time waits for the same lookup."""
+        if (lookup := self._lookups.get((host, port))) is None:
+            lookup = self._lookups[host, port] = asyncio.create_task(self._reach.addresses(host, port))
+            lookup.add_done_callback(partial(self._forget, (host, port)))
+        return await asyncio.shield(lookup)
+
+    def _forget(self, name: tuple[str, int], lookup: asyncio.Task[list[str]]) -> None:
+        del self._lookups[name]
+        if not lookup.cancelled():
+            lookup.exception()  # which nobody hears where all had given up
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
@@ -140,7 +160,8 @@ class Outside:
 
     async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answered:
         """What is answered beside the status is not read."""
-        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        host = httpx.URL(url).netloc  # httpcore would leave out the brackets of an IPv6 address
+        sent = [(b"host", host), *((name.encode(), value.encode()) for name, value in headers.items())]
         try:
             async with (
                 asyncio.timeout(self._timing.webhook),
@@ -151,8 +172,12 @@ class Outside:
             return Answered(None, f"no answer within {self._timing.webhook:g} s")
         except NotPublic as error:
             return Answered(None, str(error))
-        except httpcore.ProtocolError:  # what it says would show what a stranger's server answered
-            return Answered(None, "its answer was no HTTP")
+        except httpcore.ProtocolError as error:
+            if str(error) == CLOSED:
+                return Answered(None, "it closed the connection without an answer")
+            return Answered(
+                None, "its answer was no HTTP"
+            )  # what the error says may show what a stranger's server said
         except (OSError, ValueError, httpcore.NetworkError, httpcore.TimeoutException) as error:
             return Answered(None, _words(error))
 
@@ -164,6 +189,14 @@ async def _resolved(host: str, port: int) -> list[Address]:
     except ValueError:
         found = await asyncio.get_running_loop().run_in_executor(NAMES, _looked_up, host, port)
         return [ip_address(address.partition("%")[0]) for address in found]
+
+
+def _alternating(addresses: Sequence[str]) -> list[str]:
+    """IPv6 and IPv4 in turns, the first kind first: where one kind leads nowhere, the other is tried too."""
+    is_first = [(":" in address) is (":" in addresses[0]) for address in addresses]
+    first = [address for address, is_of_it in zip(addresses, is_first, strict=True) if is_of_it]
+    other = [address for address, is_of_it in zip(addresses, is_first, strict=True) if not is_of_it]
+    return [address for pair in zip_longest(first, other) for address in pair if address]
 
 
 def _looked_up(host: str, port: int) -> list[str]:

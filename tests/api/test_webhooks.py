@@ -75,10 +75,20 @@ def test_a_test_of_a_receiver_that_is_away_says_so_at_once(open_api: httpx.Clien
         ({"url": "https://1.1.1.1/", "event_types": ["batch.completed"]}, "event_types"),
         ({"url": "https://1.1.1.1/", "name": "x" * 65}, "name"),
         ({"url": "https://1.1.1.1/", "secret": "mine"}, "secret"),
+        ({"url": "https://1.1.1.1/", "metadata": {}}, "metadata"),
     ],
 )
 def test_a_wrong_field_is_named(api: httpx.Client, body: dict[str, Any], param: str) -> None:
-    assert problem(api.post(HOOKS, json=body), 422)["error"]["param"].startswith(param)
+    refused = problem(api.post(HOOKS, json=body), 422)
+    assert refused["error"]["param"].startswith(param)
+    assert "did you mean" not in refused["detail"]
+
+
+def test_what_was_meant_is_a_field_of_this_body(api: httpx.Client) -> None:
+    refused = problem(api.post(HOOKS, json={"url": "https://1.1.1.1/", "event_type": []}), 422)
+    assert "did you mean event_types?" in refused["detail"]
+    twice = api.post(HOOKS, json={"url": "https://1.1.1.1/", "event_types": [EVENTS[0], EVENTS[0]]})
+    assert twice.json()["event_types"] == EVENTS[:1]
 
 
 def test_a_secret_is_shown_once(api: httpx.Client) -> None:
@@ -113,6 +123,10 @@ def test_pages_go_on_where_they_ended(api: httpx.Client) -> None:
     assert ([hook["id"] for hook in first["data"]], first["has_more"]) == (ids[:0:-1], True)
     rest = api.get(HOOKS, params={"after": first["last_id"]}).json()
     assert ([hook["id"] for hook in rest["data"]], rest["has_more"]) == (ids[:1], False)
+    for after in ("garbage", "", ids[0]):
+        wrong = api.get(f"{HOOKS}/{ids[0]}/deliveries", params={"after": after})
+        assert problem(wrong, 422)["error"]["param"] == "after"
+    assert problem(api.get(f"{HOOKS}/{ids[0]}/deliveries", params={"status": "lost"}), 422)
     for _ in range(17):
         assert api.post(HOOKS, json={"url": "https://1.1.1.1/"}).is_success
     assert "delete one" in problem(api.post(HOOKS, json={"url": "https://1.1.1.1/"}), 429)["detail"]
@@ -141,4 +155,12 @@ def test_a_job_that_ends_is_told_and_what_became_of_it_can_be_seen(
     assert json.loads(receiver.messages[-1][1])["data"] == {"id": job}
     assert receiver.ids == [delivery["id"]] * 2
     problem(service.post(f"{HOOKS}/{hook['id']}/deliveries/whd-x/resend"), 404)
+    assert service.post(f"{HOOKS}/{hook['id']}/deliveries/resend").json()["resent"] == []
+    receiver.answers = [410]
+    service.post(f"{HOOKS}/{hook['id']}/deliveries/{delivery['id']}/resend")
+    wait_until(lambda: status() == "failed")
+    failed = service.get(f"{HOOKS}/{hook['id']}/deliveries", params={"status": "failed"}).json()["data"]
+    assert [each["id"] for each in failed] == [delivery["id"]]
+    assert service.post(f"{HOOKS}/{hook['id']}/deliveries/resend").json()["resent"] == [delivery["id"]]
+    wait_until(lambda: status() == "delivered")
     service.delete(f"{HOOKS}/{hook['id']}")

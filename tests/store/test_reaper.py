@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from services.contract.clock import Steady
 from services.contract.errors import RateLimited
 from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.transitions import Action, Status
-from services.reaper import Reaper, Steady
+from services.reaper import Reaper
 from services.settings import Settings
 from services.store import keys
 from services.store.store import Store

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,7 +21,7 @@ from services.store import keys
 from services.store.scripts import DELIVERIES_CAP, Answer
 from services.store.store import Store
 from services.store.totals import Count, read_totals
-from services.store.webhooks import MOST, OF_A_TENANT, Due, WebhookRecord
+from services.store.webhooks import MOST, OF_A_TENANT, OF_A_WEBHOOK, ROOM, Due, Overdue, WebhookRecord
 from services.webhooks.delivering import Delivering, after, asked_again, pause
 from services.webhooks.outside import Answered
 from tests.conftest import profile, raw, result, spec
@@ -134,23 +136,55 @@ async def test_one_whose_sender_died_is_sent_by_another(store: Store, settings: 
     await cancelled(store)
     short = settings.model_copy(update={"time_scale": FAST}).timing
     store.webhooks._timing = short
-    _, (due,) = await store.webhooks.claim({}, limit=9)  # and then it is killed
-    assert (await store.webhooks.claim({}, limit=9))[1] == []
+    _, (due,) = await store.webhooks.claim([], limit=9)  # and then it is killed
+    assert (await store.webhooks.claim([], limit=9))[1] == []
     async with delivering(store, settings):
         (delivery,) = await until_settled(store, told)
     assert delivery.id == due.delivery
     assert len(receiver.messages) == 1
 
 
-async def test_a_slow_receiver_holds_up_its_own_tenant_only(store: Store, settings: Settings) -> None:
-    await webhook(store, "http://127.0.0.1:9/")
+async def test_a_slow_receiver_holds_up_itself_only(store: Store, settings: Settings) -> None:
+    slow, other = await webhook(store, "http://127.0.0.1:9/"), await webhook(store, "http://127.0.0.1:9/")
     await webhook(store, "http://127.0.0.1:9/", tenant="other")
-    for _ in range(OF_A_TENANT + 5):
+    for _ in range(OF_A_WEBHOOK + 5):
         await cancelled(store)
     await cancelled(store, "other")
-    _, found = await store.webhooks.claim({}, limit=100)
-    assert [due.tenant for due in found] == ["local"] * OF_A_TENANT + ["other"]
-    assert (await store.webhooks.claim({"local": OF_A_TENANT}, limit=100))[1] == []
+    _, found = await store.webhooks.claim([], limit=100)
+    assert Counter(hook_of(due) for due in found)[slow.id] == OF_A_WEBHOOK
+    assert Counter(hook_of(due) for due in found)[other.id] == OF_A_WEBHOOK
+    assert [due.tenant for due in found].count("other") == 1
+    assert (await store.webhooks.claim(found, limit=100))[1] == []
+    free = [due for due in found if hook_of(due) == other.id]
+    _, more = await store.webhooks.claim([due for due in found if due not in free], limit=100)
+    assert {hook_of(due) for due in more} == {other.id}
+
+
+async def test_a_tenant_has_a_share_too(store: Store, settings: Settings) -> None:
+    for _ in range(MOST):
+        await webhook(store, "http://127.0.0.1:9/")
+    for _ in range(OF_A_WEBHOOK):
+        await cancelled(store)
+    _, found = await store.webhooks.claim([], limit=100)
+    assert len(found) == OF_A_TENANT
+
+
+def hook_of(due: Due) -> str:
+    return f"wh-{due.delivery.split('-')[1]}"
+
+
+async def test_a_receiver_that_hangs_does_not_slow_its_neighbour(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        await webhook(store, f"http://127.0.0.1:{deaf.getsockname()[1]}/")  # the older one, which came first at ties
+        healthy = await webhook(store, receiver.url)
+        for _ in range(30):
+            await cancelled(store)
+        async with delivering(store, settings, scale=0.5):  # the deaf one takes 7 s of a try
+            async with asyncio.timeout(6):
+                await until_settled(store, healthy)
+    assert len(receiver.messages) == 30
 
 
 async def test_a_webhook_that_is_deleted_is_told_nothing_more(
@@ -168,12 +202,13 @@ async def test_a_webhook_that_is_deleted_is_told_nothing_more(
     assert receiver.messages == []
 
 
-async def test_tries_come_ever_later_and_end_after_three_days() -> None:
-    timing, now, tries = Timing(), 0, []
+@pytest.mark.parametrize("late", [0, 400_000], ids=["at once", "no sender for days"])
+async def test_tries_come_ever_later_and_end_three_days_after_the_first(late: int) -> None:
+    timing, now, tries = Timing(), late, []
     delivery = Delivery(id="whd-", webhook="wh-", job="j", event="fine_tuning.job.failed", created_at=0, due_since=0)
     while delivery.status == "pending":
         delivery = after(delivery, Answered(None, "refused"), now, timing)
-        tries.append(now)
+        tries.append(now - late)
         now = delivery.next_attempt_at or now
     assert tries[:4] == [0, 5, 25, 105]
     assert timing.webhook_given_up - timing.webhook_last_retry < tries[-1] <= timing.webhook_given_up
@@ -185,17 +220,21 @@ async def test_both_secrets_sign_while_the_old_one_is_kept(
     store: Store, settings: Settings, receiver: Receiver
 ) -> None:
     told = await webhook(store, receiver.url)
-    for _ in range(2):  # its answer was lost, and it was asked again
-        await store.webhooks.change("local", told.id, lambda known: known.rotated(keep_old_for=60))
+    secrets = [told.signing_secret]
+    for _ in range(2):  # its answer was lost, and it was asked again; or both were used in turn
+        changed = await store.webhooks.change("local", told.id, lambda known: known.rotated(keep_old_for=60))
+        assert changed is not None
+        secrets.append(changed.signing_secret)
     await cancelled(store)
     async with delivering(store, settings):
         await until_settled(store, told)
     ((headers, body),) = receiver.messages
     now = await store.webhooks.get("local", told.id)
     assert now is not None
-    for secret in (told.signing_secret, now.signing_secret):
+    for secret in secrets:
         Verifier(secret).verify(body, headers)
     assert now.secrets_at(int(time.time()) + 61) == [now.signing_secret]
+    assert now.rotated(keep_old_for=0).old_secrets == []
     assert len(base64.b64decode(now.signing_secret.removeprefix("whsec_"))) == 32
 
 
@@ -219,14 +258,14 @@ async def test_whoever_changes_a_webhook_meanwhile_loses_nothing(store: Store) -
 async def test_what_was_asked_for_again_is_not_settled_by_the_try_before(store: Store) -> None:
     await webhook(store, "http://127.0.0.1:9/")
     await cancelled(store)
-    _, (due,) = await store.webhooks.claim({}, limit=9)
+    _, (due,) = await store.webhooks.claim([], limit=9)
     kept = await store.webhooks.delivery("local", due.delivery)
     assert kept is not None
     assert kept.read is not None
     again = asked_again(kept.read).model_copy(update={"attempts": 7})
     assert await store.webhooks.settle(due, kept.raw, again, seconds=0) is Answer.OK
     assert await store.webhooks.settle(due, kept.raw, kept.read, seconds=60) is Answer.REFUSED
-    assert (await store.webhooks.claim({}, limit=9))[1] == [due]
+    assert (await store.webhooks.claim([], limit=9))[1] == [due]
 
 
 async def test_what_another_version_wrote_waits_for_that_version(store: Store, settings: Settings) -> None:
@@ -243,10 +282,71 @@ async def test_what_another_version_wrote_waits_for_that_version(store: Store, s
 
 
 async def test_a_tenant_that_has_thousands_due_keeps_nobody_waiting(store: Store) -> None:
-    many = {f"local whd-{n}": float(n) for n in range(3000)}
-    await raw(store).zadd(keys.DUE, many | {"other whd-x": 5000.0})
-    seen = [due.tenant for _ in range(4) for due in (await store.webhooks.claim({"local": OF_A_TENANT}, limit=9))[1]]
+    many = {f"local whd-x-{n}": float(n) for n in range(3000)}
+    await raw(store).zadd(keys.DUE, many | {"other whd-y-1": 5000.0})
+    busy = [Due("local", f"whd-x-{n}") for n in range(OF_A_WEBHOOK)]
+    seen = [due.tenant for _ in range(4) for due in (await store.webhooks.claim(busy, limit=9))[1]]
     assert seen == ["other"]
+    overdue = await store.webhooks.overdue()
+    assert overdue.count < 3000
+
+
+async def test_what_is_due_and_seen_to_by_nobody_can_be_seen(store: Store) -> None:
+    assert (await store.webhooks.overdue()).count == 0
+    await webhook(store, "http://127.0.0.1:9/")
+    await cancelled(store)
+    await asyncio.sleep(0.02)
+    overdue = await store.webhooks.overdue()
+    assert (overdue.count, 0 < overdue.seconds < 30) == (1, True)
+    await store.webhooks.claim([], limit=9)
+    assert await store.webhooks.overdue() == Overdue(0, 0)
+
+
+async def test_a_clock_that_went_back_leaves_no_delivery_behind(store: Store) -> None:
+    await webhook(store, "http://127.0.0.1:9/")
+    await cancelled(store)
+    ((member, score),) = await raw(store).zrange(keys.DUE, 0, -1, withscores=True)
+    await raw(store).zadd(keys.DUE, {member: score + 40 * 86_400_000})
+    assert (await store.webhooks.claim([], limit=9))[1] == []
+    assert await store.leases.after_a_clock_that_went_back() == 1
+    assert len((await store.webhooks.claim([], limit=9))[1]) == 1
+
+
+async def test_a_clock_that_jumped_ahead_deletes_no_dead_letter_and_gives_nothing_up(
+    store: Store, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.answers = [410]
+    told = await webhook(store, receiver.url)
+    await cancelled(store)
+    async with delivering(store, settings):
+        (failed,) = await until_settled(store, told)
+    ((member, _),) = await raw(store).zrange(keys.DUE, 0, -1, withscores=True)
+    await raw(store).zadd(keys.DUE, {member: 1.0})  # it is due to go
+    async with delivering(store, settings, scale=1):
+        await asyncio.sleep(0.5)
+    assert await deliveries(store, told) == [failed]
+    pending = failed.model_copy(update={"status": "pending", "due_since": 0, "attempts": 3})
+    assert after(pending, Answered(500), int(time.time()), Timing(), is_steady=False).status == "pending"
+    assert after(pending, Answered(500), int(time.time()), Timing()).status == "failed"
+
+
+async def test_dead_letters_stay_longer_than_what_came_through(store: Store) -> None:
+    told = await webhook(store, "http://127.0.0.1:9/")
+    filler = {f"whd-x-{n}": "{}" for n in range(ROOM["delivered"])}
+    await raw(store).hset(keys.deliveries_of("local"), mapping=filler)
+    for status, stay in (("failed", True), ("delivered", False)):
+        await cancelled(store)
+        _, (due,) = await store.webhooks.claim([], limit=9)
+        kept = await store.webhooks.delivery("local", due.delivery)
+        assert kept is not None
+        assert kept.read is not None
+        over = kept.read.model_copy(update={"status": status})
+        settled = await store.webhooks.settle(due, kept.raw, over, seconds=60)
+        assert settled is (Answer.OK if stay else Answer.GONE)
+    assert (await read_totals(store.redis))[Count.WEBHOOKS_DROPPED] == 0
+    found, more = await store.webhooks.deliveries("local", told.id, after=None, limit=9, status="failed")
+    assert (len(found), more) == (1, False)
+    assert await store.webhooks.deliveries("local", told.id, after=None, limit=9, status="pending") == ([], False)
 
 
 async def test_webhooks_and_deliveries_have_a_bound(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from ipaddress import ip_address
 from typing import Any
 
@@ -133,6 +134,64 @@ async def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(mon
         answered = await outside.post(receiver.url.replace("127.0.0.1", "two.example"), {}, b"{}")
         await outside.aclose()
     assert answered.status == 204
+
+
+async def test_where_one_kind_of_address_leads_nowhere_the_other_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [f"fd00::{n}" for n in range(1, 5)]
+
+    def many(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in [*broken, "127.0.0.1"]]
+
+    with receiving() as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", many)
+        outside = Outside(Reach.of("any"), Timing().scaled(0.1))
+        answered = await outside.post(receiver.url.replace("127.0.0.1", "six.example"), {}, b"{}")
+        await outside.aclose()
+    assert answered.status == 204
+
+
+async def test_posts_to_one_name_wait_for_one_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def slow(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        time.sleep(0.2)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with receiving() as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        outside = Outside(Reach.of("any"), Timing())
+        url = receiver.url.replace("127.0.0.1", "slow.example")
+        answers = await asyncio.gather(*(outside.post(url, {}, b"{}") for _ in range(5)))
+        await outside.aclose()
+    assert [answered.status for answered in answers] == [204] * 5
+    assert asked == ["slow.example"]
+
+
+async def test_an_ipv6_address_stands_in_brackets_in_the_host_header() -> None:
+    with receiving("::1") as receiver:
+        outside = Outside(Reach.of("any"), Timing())
+        answered = await outside.post(receiver.url, {}, b"{}")
+        await outside.aclose()
+    assert answered.status == 204
+    assert receiver.messages[0][0]["host"] == f"[::1]:{receiver.port}"
+
+
+async def test_a_server_that_hangs_up_is_told_from_one_that_speaks_no_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        outside = Outside(Reach.of("any"), Timing())
+        posting = asyncio.create_task(outside.post(f"http://127.0.0.1:{server.getsockname()[1]}/", {}, b"{}"))
+        connection, _ = await asyncio.to_thread(server.accept)
+        with connection:
+            await asyncio.to_thread(connection.recv, 65_536)
+        answered = await posting
+        await outside.aclose()
+    assert answered.error == "it closed the connection without an answer"
+
+
+async def test_a_url_has_a_bound_as_it_is_sent() -> None:
+    with pytest.raises(InvalidRequest, match="may have 2048"):
+        await Reach.of("any").checked_url("https://1.1.1.1/" + "é" * 2000, Timing())
 
 
 async def test_a_receiver_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from services.api.deps import TheStore, TheStreams
 from services.contract.fleet import AutoscalerReport, Worker
 from services.store.keys import KINDS
 from services.store.totals import Count, KindCount, Totals, read_totals
+from services.store.webhooks import Overdue
 
 router = APIRouter(tags=["health"])
 
@@ -32,7 +33,7 @@ async def metrics(request: Request, store: TheStore, streams: TheStreams) -> Res
         _one_gauge("jobs_set_aside", "Jobs that this version cannot read.", len(await store.jobs.aside())),
         *_ends(totals),
         *_features(totals),
-        _webhooks(totals),
+        *_webhooks(totals, await store.webhooks.overdue()),
         _workers(workers),
         *_autoscaler(await store.autoscaling.read(), totals),
         *_memory(await _info(store)),
@@ -75,13 +76,15 @@ def _features(totals: Totals) -> Iterator[Metric]:
     yield _counter("feature_seconds_saved", "Seconds that features found in the cache had once taken.", saved)
 
 
-def _webhooks(totals: Totals) -> Metric:
+def _webhooks(totals: Totals, overdue: Overdue) -> Iterator[Metric]:
     found = {
         "delivered": totals[Count.WEBHOOKS_DELIVERED],
         "failed": totals[Count.WEBHOOKS_FAILED],
         "dropped": totals[Count.WEBHOOKS_DROPPED],
     }
-    return _counters("webhook_deliveries", "Messages that came through, were given up or dropped.", "result", found)
+    yield _counters("webhook_deliveries", "Messages that came through, were given up or dropped.", "result", found)
+    yield _one_gauge("webhook_deliveries_due", "Messages that wait for a sender.", overdue.count)
+    yield _one_gauge("webhook_oldest_due_seconds", "For how long the first of them waits.", overdue.seconds)
 
 
 def _demand(waiting: Mapping[str, int], workers: Sequence[Worker]) -> dict[str, int]:

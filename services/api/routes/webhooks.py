@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from services.api.deps import After, Limit, Tenant, TheOutside, TheSettings, TheStore
 from services.api.door import Door
@@ -15,7 +15,9 @@ from services.contract.webhook import (
     EVENT_TYPES,
     AskedTest,
     ChangedWebhook,
+    DeliveriesResent,
     Delivery,
+    DeliveryStatus,
     EventTypes,
     NewWebhook,
     RotatedSecret,
@@ -24,7 +26,7 @@ from services.contract.webhook import (
     WebhookTested,
     WebhookWithSecret,
 )
-from services.store.scripts import Answer
+from services.store.scripts import DELIVERIES_CAP, Answer
 from services.store.webhooks import MOST, Due, WebhookRecord
 from services.webhooks.delivering import asked_again
 from services.webhooks.message import send
@@ -98,6 +100,7 @@ async def update(
 @router.delete("/{webhook_id}")
 async def delete(webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> WebhookDeleted:
     """Remove it with its deliveries: it is told nothing more."""
+    await _may_change(tenant, store)
     await store.webhooks.remove(tenant, webhook.id)
     return WebhookDeleted(id=webhook.id)
 
@@ -107,6 +110,7 @@ async def rotate_secret(
     webhook: OwnWebhook, tenant: Tenant, store: TheStore, settings: TheSettings, asked: RotatedSecret | None = None
 ) -> WebhookWithSecret:
     """Give it a new secret, which is in this answer and in no other."""
+    await _may_change(tenant, store)
     keeps = asked is not None and asked.keep_old_secret_active_for_24_hours
     keep = settings.timing.webhook_old_secret if keeps else 0.0
     rotated = await _changed(webhook.id, lambda known: known.rotated(keep_old_for=keep), tenant, store)
@@ -129,30 +133,51 @@ async def test(
 
 @router.get("/{webhook_id}/deliveries")
 async def deliveries(
-    webhook: OwnWebhook, tenant: Tenant, store: TheStore, after: After = None, limit: Limit = 20
+    webhook: OwnWebhook,
+    tenant: Tenant,
+    store: TheStore,
+    after: After = None,
+    limit: Limit = 20,
+    status: Annotated[DeliveryStatus | None, Query(description="only those")] = None,
 ) -> Page[Delivery]:
     """What it was told, and is to be told: of the newest jobs first. What came through stays for three
     days, what was given up for thirty."""
-    found, more = await store.webhooks.deliveries(tenant, webhook.id, after=after, limit=limit)
+    start = cursor(after, "whd")
+    found, more = await store.webhooks.deliveries(tenant, webhook.id, after=start, limit=limit, status=status)
     return page(found, more)
+
+
+@router.post("/{webhook_id}/deliveries/resend")
+async def resend_failed(webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> DeliveriesResent:
+    """Send again what was given up, all of it: at once, and then for three days."""
+    await _may_change(tenant, store)
+    failed, _ = await store.webhooks.deliveries(tenant, webhook.id, after=None, limit=DELIVERIES_CAP, status="failed")
+    return DeliveriesResent(resent=[d.id for d in failed if await _asked_again(d.id, webhook, tenant, store)])
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/resend")
 async def resend(delivery_id: str, webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> Delivery:
     """Send it again, whatever came of it: at once, and then for three days."""
     await _may_change(tenant, store)
-    while (kept := await store.webhooks.delivery(tenant, delivery_id)) is not None:
+    if (again := await _asked_again(delivery_id, webhook, tenant, store)) is not None:
+        return again
+    raise NotFound(f"There is no delivery {delivery_id}.", param="delivery_id")
+
+
+async def _asked_again(id: str, webhook: WebhookRecord, tenant: str, store: TheStore) -> Delivery | None:
+    """None where this webhook has no such delivery."""
+    while (kept := await store.webhooks.delivery(tenant, id)) is not None:
         if kept.read is None or kept.read.webhook != webhook.id:
             break
         again = asked_again(kept.read)
-        if await store.webhooks.settle(Due(tenant, delivery_id), kept.raw, again, seconds=0) is Answer.OK:
+        if await store.webhooks.settle(Due(tenant, id), kept.raw, again, seconds=0) is Answer.OK:
             return again
-    raise NotFound(f"There is no delivery {delivery_id}.", param="delivery_id")
+    return None
 
 
 async def _may_change(tenant: str, store: TheStore) -> None:
     """Names are looked up for it, and messages sent. Raises RateLimited."""
-    await store.rates.spend(tenant, "webhooks", CHANGES_A_MINUTE)
+    await store.rates.spend(tenant, "changes of webhooks", CHANGES_A_MINUTE)
 
 
 async def _changed(

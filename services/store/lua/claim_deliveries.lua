@@ -1,22 +1,34 @@
 #!lua flags=allow-oom
--- Deliveries that are due, for whoever asks to see to until their lease ends. What is beyond a tenant's share comes again
--- a moment later, behind the others'.
--- KEYS 1 due · ARGV 1 lease ms, 2 how many, 3 how many of a tenant, 4 how many each tenant has under way (JSON), 5 the
--- moment, ms · Answers ok, Redis' time in s, tenant and delivery … Repeatable: what a lost reply held is claimed again
--- after its lease.
+-- Deliveries that are due, for whoever asks to see to until their lease ends. A tenant and a webhook have a share; what is
+-- beyond it comes later, and where so much is due that others may stand behind it, a moment later, in the same order.
+-- KEYS 1 due · ARGV 1 lease ms, 2 how many, 3 how many of a tenant, 4 of a webhook, 5 the moment, ms, 6 … what is under way
+-- Answers ok, Redis' time in s, tenant and delivery … Repeatable: what a lost reply held is claimed again after its lease.
+local LOOKED_AT = 1000
 local time = redis.call('TIME')
-local now, under_way = time[1] * 1000 + math.floor(time[2] / 1000), cjson.decode(ARGV[4])
-local answer = {'ok', time[1]}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
+local now, answer = time[1] * 1000 + math.floor(time[2] / 1000), {'ok', time[1]}
+
+local under_way = {}
+local function owners(member)  -- "tenant whd-hook-job": the tenant, and its webhook
+  return member:match('^[^ ]*'), member:match('^(.*)%-')
+end
+local function count(member)
+  for _, owner in ipairs({owners(member)}) do under_way[owner] = (under_way[owner] or 0) + 1 end
+end
+local function has_share(member)
+  local tenant, webhook = owners(member)
+  return (under_way[tenant] or 0) < tonumber(ARGV[3]) and (under_way[webhook] or 0) < tonumber(ARGV[4])
+end
+for i = 6, #ARGV do count(ARGV[i]) end
+
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, LOOKED_AT)
+for position, member in ipairs(found) do
   if #answer - 2 >= tonumber(ARGV[2]) then break end
-  local tenant = member:match('^[^ ]*')
-  local has = under_way[tenant] or 0
-  if has < tonumber(ARGV[3]) then
-    under_way[tenant] = has + 1
+  if has_share(member) then
+    count(member)
     redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), member)
     answer[#answer + 1] = member
-  else
-    redis.call('ZADD', KEYS[1], now + tonumber(ARGV[5]), member)
+  elseif #found == LOOKED_AT then
+    redis.call('ZADD', KEYS[1], now + tonumber(ARGV[5]) + position, member)
   end
 end
 return answer

@@ -160,7 +160,7 @@ local function tell_webhooks(record, seconds)
       else
         local id = 'whd-' .. found[i]:sub(#'wh-' + 1) .. '-' .. record.id:sub(#'ftjob-' + 1)
         redis.call('HSET', DELIVERIES, id, cjson.encode({id = id, webhook = found[i], job = record.id, event = event,
-          created_at = tonumber(seconds), due_since = tonumber(seconds)}))
+          created_at = tonumber(seconds), due_since = tonumber(seconds), next_attempt_at = tonumber(seconds)}))
         redis.call('ZADD', DUE, text(now()), record.tenant .. ' ' .. id)
       end
     end
