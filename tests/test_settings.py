@@ -21,6 +21,13 @@ from services.settings import Settings, settings
         ("rediss://ann@redis:6379", "x", "rediss://ann:x@redis:6379"),
         ("redis://:own@redis:6379", "x", "redis://:own@redis:6379"),
         ("unix:///run/valkey.sock", None, "unix:///run/valkey.sock"),
+        ("unix:///run/valkey.sock", "x", "unix://:x@/run/valkey.sock"),
+        ("redis://h:6379/0?client_name=a@b", "x", "redis://:x@h:6379/0?client_name=a@b"),
+        (
+            "redis+sentinel://one:1,two:2/main?sentinel_password=p@ss",
+            "x",
+            "redis+sentinel://:x@one:1,two:2/main?sentinel_password=p@ss",
+        ),
     ],
 )
 def test_the_password_goes_into_the_url_that_has_none(url: str, password: str | None, wanted: str) -> None:

@@ -48,11 +48,12 @@ def sentinels_of(netloc: str) -> list[tuple[str, int]]:
 
 def with_password(url: str, password: str | None) -> str:
     """Of Redis: the password goes where the URL has none."""
-    scheme, found, rest = url.partition("://")
+    _, found, rest = url.partition("://")
     if not password or not found or urlsplit(url).password:
         return url
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user if at else ''}:{quote(password, safe='')}@{host}"
+    netloc = urlsplit(url).netloc
+    user, _, host = netloc.rpartition("@")
+    return url.removesuffix(rest) + f"{user}:{quote(password, safe='')}@{host}" + rest.removeprefix(netloc)
 
 
 def checked_service_url(url: str) -> str:

@@ -5,6 +5,7 @@ only another kind of connection, and lies in the pools that any URL gets.
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -12,20 +13,53 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import redis.asyncio
 import redis.connection
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from redis.retry import Retry
 
 from services.contract.addresses import SENTINEL_SCHEMES, sentinels_of
 
+# What a URL may say after its question mark: all else is ours to say, or would end in silence.
+TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+TLS = (*TLS_FILES, "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers")
+TIMES = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval")
+OPTIONS = frozenset({"db", "username", "password", "client_name", "protocol", *TIMES, *TLS})
+OF_SENTINELS = frozenset(f"sentinel_{name}" for name in ("username", "password", "ssl", "socket_keepalive", *TLS))
 
-def sentinel_refusal(url: str) -> str | None:
-    """The option that a connection to a Sentinel does not know, if there is one."""
+
+class SentinelsRefuse(ConnectionError):
+    """They answer, and do not say which is the primary: asked again, they would say the same."""
+
+
+def refusal_to_connect(url: str) -> str | None:
+    """What no connection can be made of, in a sentence that does not show the password. Nothing is asked for it."""
     watched = _Watched.of(url)
+    known = OPTIONS | (OF_SENTINELS if watched else frozenset())
+    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    if unknown := sorted(set(given) - known):
+        return f"HEADWAY_REDIS_URL: its option {unknown[0]} is not known here: {', '.join(sorted(known))} are."
+    for name in (*TLS_FILES, *(f"sentinel_{name}" for name in TLS_FILES)):
+        if name in given and not os.access(given[name], os.R_OK):
+            return f"HEADWAY_REDIS_URL: its {name}, {given[name]}, is not there, or not ours to read."
     try:
-        redis.Redis(**watched.reaching({}, None)) if watched else None
-    except TypeError as error:
-        return str(error).replace("'", "'sentinel_", 1)
+        _tls_of(redis.asyncio.ConnectionPool(**options_of(url)).make_connection())
+        if watched:
+            watched.reaching(options_of(url), None)
+    except TypeError:  # of a connection without TLS
+        return f"HEADWAY_REDIS_URL: its {next(name for name in given if 'ssl_' in name)} needs rediss://."
+    except (ValueError, RedisError, OSError) as error:
+        return f"HEADWAY_REDIS_URL: {error}."
     return None
+
+
+def _tls_of(connection: Any) -> None:
+    """Raises OSError (of which TLS' errors are), ValueError."""
+    if (of_tls := getattr(connection, "ssl_context", None)) is not None:
+        of_tls.get()
+
+
+def is_watched(url: str) -> bool:
+    """Whether Sentinels say which is the primary."""
+    return _Watched.of(url) is not None
 
 
 def options_of(url: str) -> dict[str, Any]:
@@ -52,7 +86,9 @@ class _Watched:
         user, at, _ = parts.netloc.rpartition("@")
         self.name, _, db = parts.path.removeprefix("/").partition("/")
         query = dict(parse_qsl(parts.query))
-        self.own = {n.removeprefix("sentinel_"): query.pop(n) for n in list(query) if n.startswith("sentinel_")}
+        own = {n.removeprefix("sentinel_"): query.pop(n) for n in list(query) if n.startswith("sentinel_")}
+        self.ssl = own.pop("ssl", str(parts.scheme.startswith("rediss"))).lower() in ("true", "yes", "1")
+        self.own: dict[str, Any] = redis.connection.parse_url(f"redis://?{urlencode(own)}")
         self.direct = f"{SENTINEL_SCHEMES[parts.scheme]}://{user}{at}primary/{db}?{urlencode(query)}"
         self.sentinels = sentinels_of(parts.netloc)
 
@@ -65,24 +101,29 @@ class _Watched:
         tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
         each = seconds and seconds / len(self.sentinels)
         timeouts = {"socket_timeout": each, "socket_connect_timeout": each}
-        return {**tls, **timeouts, **self.own, "ssl": self.direct.startswith("rediss://"), "decode_responses": True}
+        return {**tls, **timeouts, **self.own, "ssl": self.ssl, "decode_responses": True}
 
     def primary(self, options: Mapping[str, Any], seconds: float | None) -> tuple[str, int]:
-        """Where it is now; it blocks. Who answers is asked first from now on. Raises what the last one did, where none
-        could say it, a ConnectionError."""
-        last: Exception | None = None
+        """Where it is now; it blocks. Who answers is asked first from now on. Raises SentinelsRefuse where one answered
+        and none could say it, else what the last one did: ConnectionError, TimeoutError."""
+        away: Exception | None = None
+        refused: Exception | None = None
         reaching = self.reaching(options, seconds) | {"retry": Retry(NoBackoff(), 0)}
         for sentinel in self.sentinels:
             with redis.Redis(host=sentinel[0], port=sentinel[1], **reaching) as asked:
                 try:
                     found: Any = asked.sentinel_get_master_addr_by_name(self.name)
+                except (ConnectionError, TimeoutError) as error:
+                    away = error
+                    continue
                 except RedisError as error:
-                    last = error
+                    refused = SentinelsRefuse(f"a Sentinel says {error}")
                     continue
             if found is not None:
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other != sentinel)]
                 return str(found[0]), int(found[1])
-        raise last if isinstance(last, ConnectionError) else ConnectionError(f"no Sentinel knows {self.name} ({last})")
+            refused = refused or SentinelsRefuse(f"no Sentinel knows {self.name}")
+        raise refused or away or ConnectionError("there is no Sentinel")
 
 
 def _led(kind: type[Any], watched: _Watched, options: Mapping[str, Any]) -> type[Any]:

@@ -28,7 +28,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from services.contract.errors import StoreFull, StoreUnavailable
 from services.contract.timing import Timing
-from services.store.address import blocking_options_of, options_of, sentinel_refusal
+from services.store.address import SentinelsRefuse, options_of
 from services.store.commands import Redis
 from services.store.rights import missing_rights
 
@@ -41,7 +41,10 @@ AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
 # pipeline or a script's error the word stands somewhere within.
 STALLED = re.compile(r"\b(MISCONF|NOREPLICAS|READONLY|MASTERDOWN|LOADING|BUSY|TRYAGAIN)\b")
 # redis-py makes connection errors of these too.
-REFUSES = re.compile("HELLO must be|AUTH|invalid username-password|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER")
+REFUSES = re.compile(
+    "HELLO must be|AUTH|Authentication required|invalid username-password|NOPERM|no permissions|Invalid Database|"
+    "CERTIFICATE_VERIFY_FAILED|CERTIFICATE_REQUIRED|UNKNOWN_CA|HANDSHAKE_FAILURE|WRONG_VERSION_NUMBER"
+)
 TLS = re.compile(r"\[SSL: [A-Z_]+\][^(]*")
 
 
@@ -152,28 +155,17 @@ def as_problem(error: Exception) -> StoreUnavailable | StoreFull | None:
     return None
 
 
-def refusal_to_connect(url: str) -> str | None:
-    """What redis-py cannot make a connection of, in a sentence that does not show the password."""
-    try:
-        redis.ConnectionPool(**blocking_options_of(url)).make_connection()
-        unknown = sentinel_refusal(url)
-    except TypeError as error:
-        unknown = str(error)
-    except ValueError as error:
-        return f"HEADWAY_REDIS_URL: {error}"
-    if unknown is None:
-        return None
-    option = re.search("'(.*)'", unknown)
-    return f"HEADWAY_REDIS_URL: its option {option[1] if option else '?'} is not known to redis-py."
-
-
 async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
     """Why this Redis must not hold jobs, if so. Raises ReadOnlyError for a replica, which may become a primary."""
     try:
         lacks = await missing_rights(redis, trusted=trusted)
         info = {} if lacks else await _info(redis)
     except RedisError as error:
-        if isinstance(error, AWAY) and not REFUSES.search(str(error)):
+        if (
+            isinstance(error, AWAY)
+            and not isinstance(error.__cause__, SentinelsRefuse)
+            and not REFUSES.search(str(error))
+        ):
             raise
         of_tls = TLS.search(str(error))
         said = of_tls[0].strip() if of_tls else str(error).split(". ")[0]
@@ -183,6 +175,18 @@ async def refusal_to_use(redis: Redis, *, trusted: bool) -> str | None:
     if info.get("role") == "slave":
         raise ReadOnlyError("Redis is a replica: Headway needs the primary")
     return _unfit(info) or (None if trusted else _forgetful(info))
+
+
+async def warning_of_replicas(redis: Redis) -> str | None:
+    """A primary that was cut off from all others goes on taking jobs, which are lost once it is a replica again: unless
+    it takes only what a replica may have."""
+    info = await _info(redis)
+    if not info or "min_slaves_good_slaves" in info:
+        return None
+    return (
+        "Redis' primary takes writes that no replica has, and loses them where it is cut off and another is promoted: "
+        "set `min-replicas-to-write 1` and `min-replicas-max-lag 10` on each server that Sentinels watch"
+    )
 
 
 async def _info(redis: Redis) -> dict[str, Any]:

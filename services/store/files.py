@@ -17,8 +17,10 @@ from services.datasets.index import read_index
 from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis
-from services.store.reading import fields_of_all, read_hash, read_hashes, say_once, some_ids
+from services.store.reading import fields_of_all, read_hash, read_hashes, refuse_newer, say_once, some_ids
 from services.store.scripts import Scripts
+
+FILE_VERSION = 1  # of a record; one of a later version is left to those who know it
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class FileRecord:
     @classmethod
     def of_fields(cls, fields: Mapping[str, str]) -> Self:
         """Raises ValueError, KeyError."""
+        refuse_newer(fields, FILE_VERSION)
         return cls(
             id=fields["id"],
             tenant=fields["tenant"],
@@ -82,7 +85,7 @@ class Files:
 
     async def add(self, record: FileRecord) -> None:
         fields: dict[str, str | int] = {
-            "v": "1",
+            "v": FILE_VERSION,
             "id": record.id,
             "tenant": record.tenant,
             "filename": record.filename,

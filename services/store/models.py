@@ -13,7 +13,8 @@ from services.store import keys, places
 from services.store.blobs import Blobs
 from services.store.commands import Redis
 from services.store.jobs import Jobs
-from services.store.reading import read_hash, read_hashes, say_once, some_ids
+from services.store.migration import VERSION
+from services.store.reading import read_hash, read_hashes, refuse_newer, say_once, some_ids
 from services.store.record import JobRecord
 from services.store.scripts import Scripts
 
@@ -65,6 +66,7 @@ class Models:
 
 def _record(fields: Mapping[str, str]) -> ModelRecord | None:
     try:
+        refuse_newer(fields, VERSION)
         return ModelRecord(
             id=fields["id"],
             tenant=fields["tenant"],

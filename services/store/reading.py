@@ -58,6 +58,12 @@ async def fields_of_all(
         after = ids[-1] if ids else None
 
 
+def refuse_newer(fields: Mapping[str, str], version: int) -> None:
+    """Raises ValueError."""
+    if int(fields.get("v", version)) > version:
+        raise ValueError(f"it was written by a later version (v{fields['v']}, here {version})")
+
+
 def _decoded(flat: Mapping[bytes, bytes]) -> dict[str, str]:
     return {field.decode(errors="replace"): value.decode(errors="replace") for field, value in flat.items()}
 

@@ -46,6 +46,7 @@ COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
     ("STRLEN", K),
     ("TIME",),
     ("XADD", K, "*", "f", "v"),
+    ("XINFO", "STREAM", K),
     ("XLEN", K),
     ("XRANGE", K, "-", "+"),
     ("XREAD", "STREAMS", K, "0"),
@@ -70,8 +71,8 @@ KEYS: Final = {f"{keys.PREFIX}:*": K, f"{keys.PREFIX}.*": keys.train_queue("any"
 
 async def missing_rights(redis: Redis, *, trusted: bool) -> str | None:
     """Of the user that we are to Redis, in words; None where nothing is missing. `trusted`: INFO is not needed."""
-    if await _refused(redis, []):
-        return "use MULTI"
+    if await _refused(redis, [], end="EXEC"):
+        return "use MULTI and EXEC"
     if lacking := [pattern for pattern, key in KEYS.items() if await _refused(redis, [("GET", key), ("SET", key, "")])]:
         return f"touch the keys {', '.join(lacking)}"
     if refused := await _refused(redis, COMMANDS if trusted else (*COMMANDS, INFO)):
@@ -79,21 +80,20 @@ async def missing_rights(redis: Redis, *, trusted: bool) -> str | None:
     return None
 
 
-async def _refused(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str]:
+async def _refused(redis: Redis, commands: Sequence[tuple[str, ...]], *, end: str = "DISCARD") -> list[str]:
     """The names of those that Redis says no to. It does so as they are queued, and here none is carried out."""
     pool = cast(Any, redis).connection_pool
     connection = await pool.get_connection()
-    asked = [("MULTI",), *commands, ("DISCARD",)]
+    asked = [("MULTI",), *commands, (end,)]
     refused = []
     try:
         await connection.send_packed_command(connection.pack_commands(asked))
         for name, *rest in asked:
             try:
                 await connection.read_response()
-            except NoPermissionError:
-                refused.append(f"{name} {rest[0]}" if name in ("CLIENT", "SCRIPT") else name)
-            except ResponseError:
-                pass  # of a server that takes no writes just now: not a matter of rights
+            except ResponseError as error:  # others are of a server that takes no writes just now
+                if isinstance(error, NoPermissionError) or "NOPERM" in str(error):  # as an EXEC has it
+                    refused.append(f"{name} {rest[0]}" if name in ("CLIENT", "SCRIPT", "XINFO") else name)
     except BaseException:
         await connection.disconnect()  # answers may still come on it
         raise

@@ -1,6 +1,7 @@
 """The store as its users hold it: one Redis connection pool, one store of bytes, and what is kept in them."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from redis.exceptions import RedisError
 
 from services.settings import Settings
 from services.store import places
+from services.store.address import is_watched, refusal_to_connect
 from services.store.autoscaling import Autoscaling
 from services.store.blobs import Blobs, blobs_at, refusal_to_keep
 from services.store.checkpoints import Checkpoints
@@ -18,8 +20,8 @@ from services.store.connection import (
     Patience,
     connected,
     outage_of_this_process,
-    refusal_to_connect,
     refusal_to_use,
+    warning_of_replicas,
 )
 from services.store.events import Events
 from services.store.feeds import Feed
@@ -41,6 +43,9 @@ from services.store.webhooks import Webhooks
 from services.store.workers import Workers
 
 LABELS_SHOWN = 1000
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,10 @@ async def refusal_to_start(settings: Settings) -> str | None:
         return refusal
     async with connected(settings.store_url, settings.timing) as redis:
         try:
-            return await refusal_to_use(redis, trusted=settings.redis_durable == "trusted")
+            refusal = await refusal_to_use(redis, trusted=settings.redis_durable == "trusted")
+            if refusal is None and is_watched(settings.store_url) and (warning := await warning_of_replicas(redis)):
+                log.warning("%s", warning)
+            return refusal
         except RedisError as error:
             outage_of_this_process(settings.timing).is_seen(error)
             return None

