@@ -5,9 +5,10 @@ does nothing, and imports nothing. A trace goes on in another process by its W3C
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services import __version__
 from services.environment import environment
@@ -20,42 +21,72 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ASKED: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-UNTRACED: Final = "healthz,readyz,metrics"  # asked for each few seconds
+UNTRACED: Final = r"^\w+://[^/]+(?!.*/v1/)(/.*)?/(healthz|readyz|metrics)$"  # asked for each few seconds
+# Where a span says what was asked for, by both of OpenTelemetry's conventions: names of photos, tokens of streams.
+ADDRESSES: Final = ("http.url", "http.target", "url.full", "url.path", "url.query")
 _provider: "TracerProvider | None" = None
 
 
 def start(service: str) -> None:
     """Of this process, which is called so."""
     global _provider
-    if not any(environment().get(name) for name in ASKED):
+    if not any(environment().get(name) for name in ASKED) or environment().get("OTEL_TRACES_EXPORTER") == "none":
         return
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        _provider = _exporting(service)
     except ImportError:
         log.warning("%s is set, and OpenTelemetry is not installed: pip install 'headway[traces]'", ASKED[0])
-        return
+    except Exception as error:  # whatever a variable of OTEL_… may lead to
+        log.warning("Nothing is traced: OpenTelemetry says %r", error)
+
+
+def _exporting(service: str) -> "TracerProvider":
+    """Raises whatever OpenTelemetry does."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     named = {} if environment().get("OTEL_SERVICE_NAME") else {"service.name": service}
-    _provider = TracerProvider(resource=Resource.create({"service.version": __version__} | named))
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    described = Resource.create({"service.version": __version__} | named)
+    provider = TracerProvider(resource=described, shutdown_on_exit=False)  # `stop` knows when to give up
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
 
 
-def stop() -> None:
-    """What was not sent yet is sent."""
+def stop(seconds: float) -> None:
+    """What was not sent yet is sent, if a collector takes it within so many: no process waits longer for one."""
     if _provider is not None:
-        _provider.shutdown()
+        ending = threading.Thread(target=_provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(seconds)
 
 
 def watch(app: "FastAPI") -> None:
     """A span for each request, in the trace of whoever sent it."""
-    if _provider is not None:
+    global _provider
+    if _provider is None:
+        return
+    try:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
         FastAPIInstrumentor.instrument_app(
-            app, tracer_provider=_provider, excluded_urls=UNTRACED, exclude_spans=["receive", "send"]
+            app,
+            tracer_provider=_provider,
+            excluded_urls=UNTRACED,
+            exclude_spans=["receive", "send"],
+            server_request_hook=_name_the_route_only,
         )
+    except Exception as error:  # whatever a variable of OTEL_… may lead to
+        log.warning("Nothing is traced: OpenTelemetry says %r", error)
+        _provider = None
+
+
+def _name_the_route_only(span: Any, _scope: Mapping[str, Any]) -> None:
+    known = getattr(span, "attributes", None) or {}  # none where it is not sampled
+    for name in ADDRESSES:
+        if name in known:
+            span.set_attribute(name, "" if name == "url.query" else known.get("http.route", ""))
 
 
 def here() -> str | None:

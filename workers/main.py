@@ -45,6 +45,7 @@ CELERY_OPTIONS = ("-P", "threads", "-c", "1", "--without-gossip", "--without-min
 def main() -> int:
     """Preflight, heartbeat, work. Ends with 0 after a drain (SIGTERM or SIGINT), 1 if no device can be used, REPLACE_ME
     where another in its place would do better."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as the first process of a container, none would end it
     config = settings()
     config.start_logging()
     tracing.start("headway-worker")
@@ -120,7 +121,7 @@ def _work_until_drained(worker: LocalWorker, spare: Spare, start: Start, config:
             for task in going_on:
                 task.cancel()
             loop.call(_sign_off, worker, store)
-            tracing.stop()
+            tracing.stop(config.timing.traces_sent)
     if not was_asked:
         log.critical("Celery's consumer ended unasked: this worker ends, to be replaced")
     return 0 if was_asked else REPLACE_ME

@@ -6,7 +6,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 from prometheus_fastapi_instrumentator.metrics import latency
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-UNMEASURED = ["/metrics", "/healthz", "/readyz", "/events$"]  # streams last as long as they are wanted
+UNMEASURED = ["^/metrics$", "^/healthz$", "^/readyz$"]
 
 
 def measure(app: FastAPI) -> None:

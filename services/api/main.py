@@ -14,9 +14,9 @@ from fastapi_offline import FastAPIOffline
 
 from services import __version__, tracing
 from services.api import auth, dashboard, problems, schema
-from services.api.head import HeadAsGet
 from services.api.latency import measure
 from services.api.listers import Listers
+from services.api.methods import HeadAsGet, KnownMethods
 from services.api.predictors import Predictors
 from services.api.prefix import UnderPath
 from services.api.routes import (
@@ -67,6 +67,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
         app.middleware("http")(_guard)
     measure(app)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(KnownMethods)
     if config.root_path:
         app.add_middleware(UnderPath, prefix=config.root_path)
     if config.origins:
@@ -111,7 +112,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await streams.aclose()
         await app.state.predictors.aclose()
         await app.state.outside.aclose()
-    await asyncio.to_thread(tracing.stop)
+    await asyncio.to_thread(tracing.stop, config.timing.traces_sent)
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -148,6 +148,7 @@ class Timing(Durations):
     container_stop: float = 20.0
     reaper_stop: float = 5.0
     api_stop: float = 10.0
+    traces_sent: float = 1.0  # what a process waits for its collector as it ends
     store_stop: float = 10.0
 
     trainer: TrainerTiming = UNSCALED
@@ -175,7 +176,7 @@ RELATIONS: dict[str, Callable[[Timing], bool]] = {
     "a worker has time for its trainer's checkpoint": lambda t: t.stop_grace < t.worker_stop,
     "a container has the time of its worker": lambda t: t.worker_stop <= t.container_stop,
     "an autoscaler has time for its workers": lambda t: t.worker_stop < t.autoscaler_stop,
-    "the API has time for its requests": lambda t: t.api_grace < t.api_stop,
+    "the API has time for its requests and its last traces": lambda t: t.api_grace + t.traces_sent < t.api_stop,
     "a turn is renewed before it ends": lambda t: (
         t.reaper_every < t.reaper_turn and 2 * t.autoscaler_every < t.autoscaler_turn
     ),

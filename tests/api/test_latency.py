@@ -26,8 +26,21 @@ def test_requests_are_timed_by_route_method_and_status(api: httpx.Client) -> Non
     assert new["/v1/fine_tuning/jobs/{job_id}", "GET", "4xx"] == 2
 
 
-def test_streams_probes_and_what_is_no_route_are_not_timed(api: httpx.Client) -> None:
-    for path in ("/healthz", "/readyz", "/v1/fine_tuning/jobs/ftjob-1/events", "/wp-login.php", "/v1/nothing/here"):
+def test_probes_and_what_is_no_route_are_not_timed(api: httpx.Client) -> None:
+    jobs = "/v1/fine_tuning/jobs"
+    for path in ("/healthz", "/readyz", "/wp-login.php", "/v1/nothing/here"):
         api.get(path)
+    for of_a_job in ("metrics", "events"):  # their names are like those of what is left out
+        api.get(f"{jobs}/ftjob-1/{of_a_job}")
     handlers = {handler for handler, *_ in counts(api)}
-    assert not [handler for handler in handlers if re.search(r"healthz|readyz|metrics|events|php|nothing", handler)]
+    assert {f"{jobs}/{{job_id}}/metrics", f"{jobs}/{{job_id}}/events"} <= handlers
+    assert not handlers & {"/healthz", "/readyz", "/metrics"}
+    assert not [handler for handler in handlers if re.search("php|nothing", handler)]
+
+
+def test_a_stranger_adds_no_series_by_words_of_his_own(api: httpx.Client) -> None:
+    before = len(counts(api))
+    for n in range(20):
+        refused = api.request(f"XYZZY{n}", "/v1/files")
+        assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+    assert len(counts(api)) == before

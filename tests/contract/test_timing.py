@@ -24,7 +24,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "a worker has time for its trainer's checkpoint": {"stop_grace": 15.0},
     "a container has the time of its worker": {"container_stop": 14.0},
     "an autoscaler has time for its workers": {"autoscaler_stop": 15.0},
-    "the API has time for its requests": {"api_grace": 10.0},
+    "the API has time for its requests and its last traces": {"api_grace": 9.0},
     "a turn is renewed before it ends": {"reaper_turn": 5.0},
     "a stream's heartbeat comes before anyone takes it for dead": {"stream_heartbeat": 20.0},
     "a slow body is cut before its client gives up": {"linger": 10.0},

@@ -20,6 +20,7 @@ from tests.drawing import shapes
 from tests.jobs import Upload, ended, submitted
 from tests.waiting import wait_until
 
+SECRET = "patient-x"
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -71,9 +72,14 @@ def test_a_job_is_one_trace_from_its_submission_to_its_model(
         ):
             job = ended(client, submitted(client, upload, shapes(6), n_epochs=3))
             assert job["status"] == "succeeded"
+            client.get(f"/v1/fine_tuning/jobs/{job['id']}/metrics", params={"stream_token": SECRET})
+            client.get(f"/v1/files/{job['training_file']}/images/{SECRET}.png")
+            client.get(f"/{SECRET}")
             wait_until(lambda: "attempt" in {span.name for _, span in collector.spans})
     spans = {span.name: (service, span) for service, span in collector.spans}
     assert not [name for name in spans if "readyz" in name or "healthz" in name]
+    assert "GET /v1/fine_tuning/jobs/{job_id}/metrics" in spans
+    assert not [span for _, span in collector.spans if SECRET in str(span)]
     posted = spans["POST /v1/fine_tuning/jobs"][1]
     attempt = spans["attempt"][1]
     assert posted.trace_id.hex() == attempt.trace_id.hex() == CALLER.split("-")[1]

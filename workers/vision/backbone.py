@@ -101,7 +101,13 @@ def _pretrained(weights: DefaultWeights | WeightsFile, timing: TrainerTiming) ->
 
 def _kept_or_downloaded(timing: TrainerTiming) -> dict[str, torch.Tensor]:
     kept = Path(torch.hub.get_dir(), "checkpoints", PRETRAINED)
-    return _local(kept) if kept.is_file() else _downloaded(timing)
+    if not kept.is_file():
+        return _downloaded(timing)
+    with kept.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(kept.stem.rpartition("-")[2]):  # torch.hub looks at what it downloads only
+        raise ValueError(f"{kept} is not what its name says: delete it")
+    return _local(kept)
 
 
 def _downloaded(timing: TrainerTiming) -> dict[str, torch.Tensor]:

@@ -1,8 +1,14 @@
-"""Our ResNet18 is torchvision's: names, first weights, outputs and gradients, all to the bit."""
+"""Our ResNet18 is torchvision's: names, first weights, outputs and gradients, all to the bit; so are the weights it has."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from torchvision.models import resnet18
 
+from services.contract.errors import WeightsUnavailable
+from services.contract.weights import DefaultWeights
+from workers.vision.backbone import PRETRAINED, load
 from workers.vision.resnet import ResNet18
 
 
@@ -28,3 +34,14 @@ def test_it_computes_and_learns_the_same() -> None:
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert mine.grad is not None and other.grad is not None
         assert torch.equal(mine.grad, other.grad)
+
+
+def test_weights_that_are_not_what_their_name_says_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    kept = tmp_path / "checkpoints" / PRETRAINED
+    kept.parent.mkdir()
+    torch.save(ResNet18().state_dict(), kept)
+    with pytest.raises(WeightsUnavailable, match="is not what its name says"):
+        load(DefaultWeights())
