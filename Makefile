@@ -57,8 +57,8 @@ sbom: .venv/.release ## build/sbom.json: what a running Headway is made of, as C
 	  && $(BIN)/cyclonedx-py requirements build/runtime.txt --pyproject pyproject.toml --output-reproducible \
 	  -o build/sbom.json && echo "build/sbom.json lists $$(grep -c == build/runtime.txt) parts."
 
-audit: .venv/.release ## what is publicly known against the locked dependencies
-	@$(BIN)/python -m infra.audit
+audit: .venv/.release ## what is publicly known against the locked dependencies (ARGS=--required: or it fails)
+	@$(BIN)/python -m infra.audit $(ARGS)
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -17,6 +17,11 @@ OF_OBJECTS: Final = {"s3": ("AWS_",), "gs": ("GOOGLE_",), "az": ("AZURE_", "IDEN
 PREDICTOR: Final = re.compile(r"HEADWAY_(DATA_DIR|FILES|WEIGHTS|LOG_LEVEL|PREDICTOR_(HOST|PORT|DEVICE))")
 
 
+def of_module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours, whatever lies in the folder that somebody is in: a `services`, too."""
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
 def bare_environment() -> dict[str, str]:
     """Of ours, what a process needs that decodes strangers' bytes."""
     theirs = OF_OBJECTS.get(os.environ.get("HEADWAY_FILES", "").partition("://")[0], ())

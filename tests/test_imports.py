@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 VISION = {
     "services.contract",
     "services.datasets",
+    "services.environment",
     "services.located",
     "services.pictures",
     "torch",

@@ -28,3 +28,4 @@ def test_an_audit_that_was_not_made_says_so() -> None:
     for told in ("", "no answer", report(UNKNOWN)):
         status, said = verdict(told)
         assert (status, said.startswith("NOT AUDITED")) == (0, True)
+        assert verdict(told, required=True) == (1, said)

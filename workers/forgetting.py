@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import subprocess
-import sys
 from contextlib import suppress
 from typing import NoReturn
 
 from redis.exceptions import RedisError
 
+from services.environment import of_module
 from services.settings import Settings
 from services.store.files import Forgotten
 from services.store.store import Store
@@ -43,6 +43,6 @@ async def forget_what_is_due(store: Store, config: Settings) -> None:
 
 def _forget(forgotten: Forgotten, hashes: bytes, config: Settings) -> None:
     folder = config.features_dir.absolute() / forgotten.tenant
-    command = [sys.executable, "-m", "workers.vision.forget", str(folder)]
+    command = of_module("workers.vision.forget", str(folder))
     done = subprocess.run(command, input=hashes, capture_output=True, check=True)
     log.info("%s: %s segments of forgotten pictures are gone", forgotten.tenant, done.stdout.decode().strip())

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from services.contract.timing import Timing
-from services.environment import bare_environment
+from services.environment import bare_environment, of_module
 from services.settings import Settings
 
 log = logging.getLogger("headway.worker")
@@ -86,7 +86,7 @@ class Starter:
                     self._zygote.close()
                     self._zygote = Zygote.start(self._patience)
         return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            of_module(module, *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=bare_environment(),
@@ -115,7 +115,7 @@ class Zygote:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "workers.trainer.zygote", str(theirs.fileno())],
+                of_module("workers.trainer.zygote", str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
                 env=bare_environment() | ONE_THREAD,
                 pass_fds=[theirs.fileno()],

@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections import defaultdict
 
-from services.environment import bare_environment
+from services.environment import bare_environment, of_module
 
 MOST = max(1, (os.cpu_count() or 1) // 2)  # of a kind at work at a time: the API needs the rest
 LINE_LIMIT = 64 * 1024**2  # bytes: ten thousand labels with their counts are 3 MB
@@ -56,7 +55,11 @@ class ReaderProcesses:
                 process.kill()
 
     async def _started(self) -> Process:
-        command = (sys.executable, "-m", self._module)
         return await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=bare_environment(), start_new_session=True
+            *of_module(self._module),
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=LINE_LIMIT,
+            env=bare_environment(),
+            start_new_session=True,
         )

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -18,7 +17,7 @@ from services.client.options import ApiKey, Url, service, with_options
 from services.client.terminal import console, fail, shown
 from services.client.up import serve
 from services.contract.preflight import DEVICE_REPORTS, DeviceReport
-from services.environment import environment
+from services.environment import environment, of_module
 from services.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -79,9 +78,7 @@ def forget(
 @app.command()
 def worker(device: Device = None) -> None:
     """Run one worker on HEADWAY_REDIS_URL until it is drained (Ctrl-C or SIGTERM)."""
-    arguments = [sys.executable, "-m", "workers.main"]
-    environment = with_options(settings(), device=device).as_environment()
-    _become(arguments, environment)
+    _become(of_module("workers.main"), with_options(settings(), device=device).as_environment())
 
 
 @app.command()
@@ -91,7 +88,7 @@ def predictor(
 ) -> None:
     """Run one more predictor, for an API whose HEADWAY_PREDICTOR_URL names it, until Ctrl-C or SIGTERM."""
     config = with_options(settings(), predictor_port=port, predictor_device=device)
-    _become([sys.executable, "-m", "workers.predictor"], config.environment_of_predictor())
+    _become(of_module("workers.predictor"), config.environment_of_predictor())
 
 
 @app.command()
@@ -104,13 +101,13 @@ def autoscaler(
 ) -> None:
     """Add workers on HEADWAY_REDIS_URL while jobs wait, and drain them when none do, until Ctrl-C or SIGTERM."""
     config = with_options(settings(), autoscale=autoscale, autoscale_provider=provider)
-    _become([sys.executable, "-m", "services.autoscaler"], config.as_environment())
+    _become(of_module("services.autoscaler"), config.as_environment())
 
 
 @app.command()
 def preflight(device: Device = None) -> None:
     """Check that this machine's device computes what it should."""
-    command = [sys.executable, "-m", "workers.vision.preflight", with_options(settings(), device=device).device]
+    command = of_module("workers.vision.preflight", with_options(settings(), device=device).device)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
         reports = DEVICE_REPORTS.validate_json(done.stdout)

@@ -21,6 +21,7 @@ from typing import IO
 
 import httpx
 
+from services.environment import of_module
 from services.process import embedded
 from services.process.managed import Managed
 from services.settings import Settings
@@ -180,7 +181,9 @@ def _start(
     if log.exists():
         log.replace(log.with_suffix(".log.1"))  # of the start before
     environment = environment or stack.settings.as_environment()
-    managed = Managed(name, ["-m", module, *arguments], environment, log, stack.settings.timing, stop_within, may_drain)
+    managed = Managed(
+        name, of_module(module, *arguments), environment, log, stack.settings.timing, stop_within, may_drain
+    )
     managed.start()
     stack.processes.append(managed)
     stop.callback(managed.stop)

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,7 +26,7 @@ class Managed:
     one that ends with 0 has done what it was asked for."""
 
     name: str
-    arguments: list[str]
+    command: list[str]
     environment: Mapping[str, str]
     log: Path
     timing: Timing
@@ -68,7 +67,7 @@ class Managed:
         self.is_gone = False
         with self.log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, *self.arguments, "--tethered"],
+                [*self.command, "--tethered"],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,

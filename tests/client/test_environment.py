@@ -15,11 +15,14 @@ import redis
 from services.client.stack import short_folder
 from services.client.terminal import shown
 from services.contract.timing import Timing
+from services.environment import of_module
 from services.process import embedded, managed
 from services.process.managed import REPLACE_ME, Managed
 from tests.conftest import free_port, running_valkey
 from tests.processes import alive, arguments, started_by
 from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -75,7 +78,9 @@ def test_a_store_whose_file_ends_with_a_power_cuts_zeros_starts_without_them(
 
 
 def started(tmp_path: Path, code: str, **timing: float) -> Managed:
-    process = Managed("x", ["-c", code], os.environ, tmp_path / "x.log", Timing(**timing), stop_within=1.0)
+    process = Managed(
+        "x", [sys.executable, "-c", code], os.environ, tmp_path / "x.log", Timing(**timing), stop_within=1.0
+    )
     process.start()
     return process
 
@@ -112,6 +117,18 @@ def test_what_does_not_last_is_started_again_later_each_time_and_what_refuses_is
     assert not lasted.has_refused
     assert [lasted.plan_restart() for _ in range(3)] == [0.0, 0.0, 0.0]
     lasted.kill_session()
+
+
+def test_a_folder_of_the_users_own_that_is_called_as_ours_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "__init__.py").touch()
+    monkeypatch.delenv("PYTHONPATH")
+    done = subprocess.run(of_module("services.client.main", "--version"), cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    files = [path for folder in ("services", "workers") for path in (ROOT / folder).rglob("*.py")]
+    assert [path.name for path in files if '"-m"' in path.read_text()] == ["environment.py"]
 
 
 def test_what_would_steer_a_terminal_is_shown_as_what_it_is() -> None:

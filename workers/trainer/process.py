@@ -14,6 +14,7 @@ from services.contract.errors import InternalError, JobFailure, OutOfMemory, sto
 from services.contract.lines import EXIT_STOPPED, FailedLine
 from services.contract.spec import Prepared, TrainerSpec
 from services.contract.timing import UNSCALED
+from services.environment import of_module
 from workers.trainer import recipe
 from workers.trainer.helpers import SupervisorsHelpers
 from workers.trainer.report import Report
@@ -78,7 +79,7 @@ def _prepared(ahead: str, memory: int, report: Report) -> Backbone | None:
         return None
     if memory_used() > memory:
         report.give_stdout_back()
-        os.execv(sys.executable, [sys.executable, "-m", "workers.trainer", "--tethered", "--lean"])
+        os.execv(sys.executable, of_module("workers.trainer", "--tethered", "--lean"))
     return backbone
 
 

@@ -20,6 +20,7 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from services.datasets.pictures import HEAD, format_of
+from services.environment import of_module
 from services.pictures.bounds import FORMATS, MEMORY, Unreadable, in_words, limit_memory, limit_time, refuse_large
 from services.pictures.shown import Notes, shown
 
@@ -44,7 +45,7 @@ class Decoder:
     """A thread's; it ends with the thread."""
 
     def __init__(self, seconds: int) -> None:
-        command = [sys.executable, "-m", "workers.vision.decoder", str(seconds), str(MEMORY)]
+        command = of_module("workers.vision.decoder", str(seconds), str(MEMORY))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._seconds = seconds
 

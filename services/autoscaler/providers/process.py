@@ -6,6 +6,7 @@ from itertools import count
 from threading import Thread
 
 from services.autoscaler.providers import Condition, ProviderError, WorkerInstance
+from services.environment import of_module
 from services.process.managed import Managed
 from services.settings import Settings
 
@@ -32,7 +33,7 @@ class Processes:
         environment = self._settings.model_copy(update={"device": kind}).as_environment()
         worker = Managed(
             name,
-            ["-m", self._module],
+            of_module(self._module),
             environment,
             self._logs / f"{name}.log",
             self._settings.timing,

@@ -1,4 +1,4 @@
-"""Our ResNet18 is torchvision's: names, first weights, outputs and gradients, all to the bit; so are the weights it has."""
+"""Our ResNet18 is torchvision's, to the bit: names, first weights, outputs and gradients; and it has its weights."""
 
 from pathlib import Path
 
