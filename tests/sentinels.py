@@ -1,5 +1,6 @@
 """A primary, two replicas and three Sentinels, on loopback, that elect another primary when it is killed."""
 
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -45,6 +46,18 @@ class Watched:
         self.servers[port].wait()
         return port
 
+    @contextmanager
+    def frozen_primary(self) -> Iterator[int]:
+        """By SIGSTOP, as one that hangs or is cut off, until another is promoted: its port."""
+        port = self.primary()
+        assert port is not None
+        self.servers[port].send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: self.primary() not in (None, port))
+            yield port
+        finally:
+            self.servers[port].send_signal(signal.SIGCONT)
+
     def come_to_agree(self) -> None:
         """Replicas follow, and each Sentinel knows all others."""
 
@@ -87,6 +100,7 @@ def watched(folder: Path) -> Iterator[Watched]:
 def _of_a_server() -> list[str]:
     return [
         *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+        *("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"),
         *("--requirepass", PASSWORD, "--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"),
     ]
 

@@ -1,14 +1,18 @@
-"""A primary that is killed in mid-job, and Sentinels that promote another: no job is lost, stuck or doubled."""
+"""A primary that is killed in mid-job, or hangs, and Sentinels that promote another: no job is lost or doubled."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from redis.exceptions import RedisError
 
 from services.client import stack
+from services.contract.timing import Timing
 from services.settings import Settings
+from services.store.connection import connected, warning_of_replicas
 from tests.conftest import TIME_SCALE, free_port
 from tests.drawing import shapes, zipped
 from tests.jobs import ASKED, CLOSE, JOBS, Upload, curve, ended, final_events, look, look_if_up
@@ -48,6 +52,26 @@ def test_a_primary_that_is_killed_in_mid_job_costs_no_job(
                 assert len(final_events(client, job)) == 1
                 assert curve(client, job) == pytest.approx(curve(client, undisturbed), abs=CLOSE)
             assert client.get("/v1/queue").json()["running"] == 0
+
+
+@pytest.mark.anyio
+async def test_a_primary_that_was_cut_off_and_comes_back_takes_nothing_that_it_then_forgets(tmp_path: Path) -> None:
+    """By connections that were open before: they still lead to it, and no Sentinel is asked."""
+    with watched(tmp_path) as servers:
+        async with connected(servers.url, Timing(), connections=1) as redis:
+            assert await warning_of_replicas(redis) is None
+            await redis.hset("headway:written", "before", "1")
+            with servers.frozen_primary():
+                pass
+            taken = []
+            for n in range(200):
+                with contextlib.suppress(RedisError):
+                    await redis.hset("headway:written", str(n), "1")
+                    taken.append(str(n).encode())
+                await asyncio.sleep(0.05)
+        assert taken
+        async with connected(servers.url, Timing()) as redis:
+            assert set(await redis.hkeys("headway:written")) == {b"before", *taken}
 
 
 def _submitted_if_up(client: httpx.Client, asked: dict[str, Any]) -> str | None:

@@ -27,6 +27,7 @@ from services.store.connection import (
     connected,
     is_away,
     refusal_to_use,
+    warning_of_replicas,
 )
 from services.store.hints import Hints, celery
 from services.store.rights import COMMANDS
@@ -219,6 +220,14 @@ async def test_a_primary_that_no_sentinel_knows_is_a_mistake_not_an_absence(shor
             assert "no Sentinel knows mian" in (refused or "")
         finally:
             sentinel.kill()
+
+
+async def test_a_primary_that_takes_what_no_replica_has_is_warned_of(short_folder: Path, tmp_path: Path) -> None:
+    with running_valkey(short_folder / "alone.sock", tmp_path) as url:
+        async with connected(url, TIMING) as redis:
+            assert "min-replicas-to-write 1" in (await warning_of_replicas(redis) or "")
+            await cast(Any, redis).config_set("min-replicas-to-write", 1)
+            assert await warning_of_replicas(redis) is None
 
 
 async def test_a_user_who_may_not_choose_the_database_is_told_so(short_folder: Path, tmp_path: Path) -> None:
