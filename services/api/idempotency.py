@@ -1,73 +1,103 @@
-"""A submission that comes twice makes one job: by its Idempotency-Key, or as a retry that the openai package marks.
+"""What is asked for twice is made once, a job or a webhook: by its Idempotency-Key, or as a retry that the openai
+package marks.
 
 That package retries a POST by itself, without a key, but counts its tries in `x-stainless-retry-count`. Such a retry
-gets the job of its first try while nobody has read that job: who has can only mean another one.
+gets what its first try made, a job while nobody has read it: who has can only mean another one.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fastapi import Response
+from pydantic import BaseModel
 
 from services.contract.errors import IdempotencyGone, InFlight, InvalidRequest, QuotaExceeded
 from services.contract.ids import new_id
-from services.contract.job import Job
 from services.contract.timing import Timing
 from services.store.store import Store
 from services.store.submissions import GONE, Reservation, Submissions
 
+T = TypeVar("T", bound=BaseModel)
+
 KEY_CAP = 255  # characters
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Of what is made: how its ids begin, and how it is called."""
+
+    prefix: str
+    name: str
+
+    def scoped(self, name: str) -> str:
+        """The same key may stand before a job and a webhook."""
+        return _sha256(name if self is JOB else f"{self.prefix} {name}")
+
+
+JOB, WEBHOOK = Kind("ftjob", "job"), Kind("wh", "webhook")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as far as its repeats are concerned."""
+
+    kind: Kind
+    headers: Mapping[str, str]
+    body: Any
+    tenant: str
+
+
 async def once(
-    make: Callable[[str], Awaitable[Job]],
-    headers: Mapping[str, str],
-    body: Any,
-    tenant: str,
+    make: Callable[[str], Awaitable[T]],
+    is_there: Callable[[str], Awaitable[bool]],
+    asked: Asked,
     store: Store,
     timing: Timing,
-) -> Job | Response:
-    """What `make` gives for the id of this submission's job, or what the first try was told.
+) -> T | Response:
+    """What `make` gives for the id of what is asked for, or what the first try was told.
 
-    Where Redis fails in between, the reservation stays, and the next try makes the same job. Raises InFlight,
+    Where Redis fails in between, the reservation stays, and the next try makes the same. Raises InFlight,
     IdempotencyGone, InvalidRequest.
     """
-    reservation = await _reserve(headers, body, tenant, store.submissions, timing)
+    reservation = await _reserve(asked, store.submissions, timing)
     if reservation is None:
-        return await make(new_id("ftjob"))
+        return await make(new_id(asked.kind.prefix))
     if reservation.answer is not None:
-        if reservation.answer == GONE or await store.jobs.get(reservation.job) is None:
-            raise IdempotencyGone("The job of this Idempotency-Key was deleted: submit under another key.")
+        if reservation.answer == GONE or not await is_there(reservation.made):
+            raise IdempotencyGone(f"The {asked.kind.name} of this Idempotency-Key was deleted: ask under another key.")
         return Response(reservation.answer, media_type="application/json", headers={"Idempotent-Replayed": "true"})
     try:
-        job = await make(reservation.job)
+        made = await make(reservation.made)
     except (InvalidRequest, QuotaExceeded):
         await store.submissions.release(reservation)
         raise
-    await store.submissions.remember(reservation, job.model_dump_json())
-    return job
+    await store.submissions.remember(reservation, made.model_dump_json())
+    return made
 
 
-async def _reserve(
-    headers: Mapping[str, str], body: Any, tenant: str, submissions: Submissions, timing: Timing
-) -> Reservation | None:
+async def _reserve(asked: Asked, submissions: Submissions, timing: Timing) -> Reservation | None:
     """None for a submission that carries neither mark."""
-    digest = _sha256(json.dumps(body, sort_keys=True))
-    if (key := headers.get("idempotency-key")) is not None:
-        return await _by_key(key, digest, tenant, submissions, timing)
-    if re.fullmatch("[0-9]{1,3}", tries := headers.get("x-stainless-retry-count", "")):
-        name = _sha256(f"{headers.get('authorization')} {digest}")
-        return await submissions.by_body(tenant, name, digest, seconds=timing.submission_by_body, anew=int(tries) == 0)
+    digest, id = _sha256(json.dumps(asked.body, sort_keys=True)), new_id(asked.kind.prefix)
+    if (key := asked.headers.get("idempotency-key")) is not None:
+        return await _by_key(key, digest, id, asked, submissions, timing)
+    if re.fullmatch("[0-9]{1,3}", tries := asked.headers.get("x-stainless-retry-count", "")):
+        name = asked.kind.scoped(f"{asked.headers.get('authorization')} {digest}")
+        seconds, anew = timing.submission_by_body, int(tries) == 0
+        return await submissions.by_body(asked.tenant, name, digest, id, seconds=seconds, anew=anew)
     return None
 
 
-async def _by_key(key: str, digest: str, tenant: str, submissions: Submissions, timing: Timing) -> Reservation:
+async def _by_key(
+    key: str, digest: str, id: str, asked: Asked, submissions: Submissions, timing: Timing
+) -> Reservation:
     if not 0 < len(key) <= KEY_CAP:
         raise InvalidRequest(f"Idempotency-Key: between 1 and {KEY_CAP} characters", param="Idempotency-Key")
-    reservation = await submissions.by_key(tenant, _sha256(key), digest, seconds=timing.submission_by_key)
+    name, seconds = asked.kind.scoped(key), timing.submission_by_key
+    reservation = await submissions.by_key(asked.tenant, name, digest, id, seconds=seconds)
     if reservation is None:
         raise InvalidRequest("Idempotency-Key: it was used with another body", param="Idempotency-Key")
     if reservation.answer is None and not reservation.is_first and reservation.age < timing.submission_given_up:

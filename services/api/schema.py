@@ -12,12 +12,13 @@ REF: Final = "#/components/schemas/"
 BINARY: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 TEXTS: Final = {"text/csv": {"schema": {"type": "string"}}, "text/event-stream": {"schema": {"type": "string"}}}
 ASKING: Final = frozenset({"/v1/predictions", "/v1/chat/completions", "/v1/responses"})  # which name a model
+MADE_ONCE: Final = frozenset({("/v1/fine_tuning/jobs", "post"), ("/v1/webhooks", "post")})
 IDEMPOTENCY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "a repeat with the same key and body gets the first answer, for a day",
-    "schema": {"type": "string", "maxLength": 256},
+    "schema": {"type": "string", "maxLength": 255},
 }
 
 
@@ -66,7 +67,7 @@ def _complete(path: str, method: str, operation: dict[str, Any], titles: dict[in
     for kind, text in TEXTS.items():
         if kind in responses["200"].get("content", {}):
             responses["200"]["content"][kind] = text
-    if (path, method) == ("/v1/fine_tuning/jobs", "post"):
+    if (path, method) in MADE_ONCE:
         operation.setdefault("parameters", []).append(IDEMPOTENCY)
 
 
@@ -83,7 +84,7 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> set[int]:
         found |= {400, 408, 409, 413, 429, 507}
     if method in ("post", "delete") and "{" in path:
         found |= {409}
-    if method == "post" and path.startswith("/v1/webhooks/"):
+    if method in ("post", "delete") and path.startswith("/v1/webhooks/"):
         found |= {429, 502} if path.endswith("/test") else {429}
     return found
 

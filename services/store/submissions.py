@@ -1,4 +1,4 @@
-"""Submissions that may come twice: the job's id is given before the job is made, so a repeat makes the same."""
+"""Requests that may come twice: the id of what they make is given before it is made, so a repeat makes the same."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -7,7 +7,6 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from services.contract.ids import new_id
 from services.store import keys
 from services.store.commands import Redis, Value
 from services.store.scripts import Answer, Scripts
@@ -17,10 +16,11 @@ GONE: Final = "gone"  # the answer, once its job was deleted
 
 @dataclass(frozen=True)
 class Reservation:
-    """`answer` is what the first submission was told; None while it is in flight, for `age` seconds by now."""
+    """`made` is the id of what the first request makes, or has made; `answer` is what it was told, None while it is in
+    flight, for `age` seconds by now."""
 
     name: str
-    job: str
+    made: str
     is_first: bool
     answer: str | None
     age: float
@@ -30,18 +30,18 @@ class Submissions:
     def __init__(self, redis: Redis, scripts: Scripts) -> None:
         self._redis, self._scripts = redis, scripts
 
-    async def by_key(self, tenant: str, name: str, digest: str, *, seconds: float) -> Reservation | None:
-        """None where another body came under this name."""
-        job = new_id("ftjob")
-        return await self._reserve(tenant, name, digest, job, keys.submission(job), seconds=seconds)
+    async def by_key(self, tenant: str, name: str, digest: str, id: str, *, seconds: float) -> Reservation | None:
+        """None where another body came under this name. `id` is for what is made, if this is the first."""
+        return await self._reserve(tenant, name, digest, id, keys.submission(id), seconds=seconds)
 
-    async def by_body(self, tenant: str, name: str, digest: str, *, seconds: float, anew: bool) -> Reservation | None:
-        """A retry finds its first try while nobody has read the job that it made. `anew`: it is no retry."""
-        job = new_id("ftjob")
-        found = await self._reserve(tenant, name, digest, job, keys.unread(job), seconds=seconds, anew=anew)
-        if found is None or found.is_first or await self._redis.exists(keys.unread(found.job)):
+    async def by_body(
+        self, tenant: str, name: str, digest: str, id: str, *, seconds: float, anew: bool
+    ) -> Reservation | None:
+        """A retry finds its first try while nobody has read what that made. `anew`: it is no retry."""
+        found = await self._reserve(tenant, name, digest, id, keys.unread(id), seconds=seconds, anew=anew)
+        if found is None or found.is_first or await self._redis.exists(keys.unread(found.made)):
             return found
-        return await self._reserve(tenant, name, digest, job, keys.unread(job), seconds=seconds, anew=True)
+        return await self._reserve(tenant, name, digest, id, keys.unread(id), seconds=seconds, anew=True)
 
     async def remember(self, reservation: Reservation, answer: str) -> None:
         """What the first submission was told, for those that come after."""
@@ -65,12 +65,12 @@ class Submissions:
         await self._redis.delete(keys.submission(job), keys.unread(job))
 
     async def _reserve(
-        self, tenant: str, name: str, digest: str, job: str, back: str, *, seconds: float, anew: bool = False
+        self, tenant: str, name: str, digest: str, id: str, back: str, *, seconds: float, anew: bool = False
     ) -> Reservation | None:
         key = keys.idempotency(tenant, name)
-        args: list[Value] = [job, digest, round(seconds * 1000), int(anew)]
+        args: list[Value] = [id, digest, round(seconds * 1000), int(anew)]
         answer, rest = await self._scripts("reserve", [key, back], args)
         if answer is not Answer.OK:
             return None
-        id, told, age = (part.decode() for part in rest)
-        return Reservation(key, id, id == job, told or None, int(age) / 1000)
+        made, told, age = (part.decode() for part in rest)
+        return Reservation(key, made, made == id, told or None, int(age) / 1000)

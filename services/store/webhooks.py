@@ -9,7 +9,6 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.webhook import (
     SECRET,
@@ -48,10 +47,10 @@ class WebhookRecord(WebhookWithSecret):
     old_secrets: list[OldSecret] = Field(default_factory=list)
 
     @classmethod
-    def new(cls, asked: NewWebhook) -> Self:
+    def new(cls, id: str, asked: NewWebhook) -> Self:
         now, secret = int(time.time()), _new_secret()
         return cls(
-            id=new_id("wh"),
+            id=id,
             created_at=now,
             updated_at=now,
             signing_secret=secret,

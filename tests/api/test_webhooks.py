@@ -91,6 +91,22 @@ def test_what_was_meant_is_a_field_of_this_body(api: httpx.Client) -> None:
     assert twice.json()["event_types"] == EVENTS[:1]
 
 
+@pytest.mark.parametrize("mark", [{"Idempotency-Key": "k"}, {"x-stainless-retry-count": "1"}])
+def test_a_retry_whose_answer_was_lost_makes_no_second_webhook(api: httpx.Client, mark: dict[str, str]) -> None:
+    body = {"url": "https://1.1.1.1/"}
+    first = api.post(HOOKS, json=body, headers=mark | {"x-stainless-retry-count": "0"})
+    again = api.post(HOOKS, json=body, headers=mark)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first.json()
+    assert len(api.get(HOOKS).json()["data"]) == 1
+    another = api.post(HOOKS, json=body, headers={"x-stainless-retry-count": "0"})
+    assert another.json()["id"] != first.json()["id"]
+    if "Idempotency-Key" in mark:
+        problem(api.post(HOOKS, json=body | {"name": "other"}, headers=mark), 422)
+        api.delete(f"{HOOKS}/{first.json()['id']}")
+        assert problem(api.post(HOOKS, json=body, headers=mark), 409)["code"] == "idempotency_gone"
+
+
 def test_a_secret_is_shown_once(api: httpx.Client) -> None:
     made = api.post(HOOKS, json={"url": "https://1.1.1.1/"}).json()
     assert made["event_types"] == EVENTS

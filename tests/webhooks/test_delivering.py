@@ -33,7 +33,7 @@ FAST = 0.05
 
 
 async def webhook(store: Store, url: str, tenant: str = "local", **asked: object) -> WebhookRecord:
-    made = WebhookRecord.new(NewWebhook.model_validate({"url": url} | asked))
+    made = WebhookRecord.new(new_id("wh"), NewWebhook.model_validate({"url": url} | asked))
     assert await store.webhooks.add(tenant, made)
     return made
 
@@ -353,7 +353,7 @@ async def test_webhooks_and_deliveries_have_a_bound(store: Store) -> None:
     told = await webhook(store, "http://127.0.0.1:9/")
     for _ in range(MOST - 1):
         await webhook(store, "http://127.0.0.1:9/", event_types=["fine_tuning.job.failed"])
-    assert not await store.webhooks.add("local", WebhookRecord.new(NewWebhook(url="http://127.0.0.1:9/")))
+    assert not await store.webhooks.add("local", WebhookRecord.new(new_id("wh"), NewWebhook(url="http://127.0.0.1:9/")))
     assert await store.webhooks.change("local", told.id, lambda known: known)
     await raw(store).hset(keys.deliveries_of("local"), mapping={str(i): "{}" for i in range(DELIVERIES_CAP)})
     await cancelled(store)

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from services import tracing
 from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore, Watching
 from services.api.door import Door
-from services.api.idempotency import once
+from services.api.idempotency import JOB, Asked, once
 from services.api.judged import JudgedFilter, judged_page
 from services.api.layouts import laid_out
 from services.api.pages import Page, cursor, page
@@ -65,7 +65,10 @@ async def create(
         await store.hints.publish(record.kind)
         return await _view(store, record)
 
-    return await once(make, request.headers, body, tenant, store, settings.timing)
+    async def is_there(id: str) -> bool:
+        return await store.jobs.get(id) is not None
+
+    return await once(make, is_there, Asked(JOB, request.headers, body, tenant), store, settings.timing)
 
 
 @router.get("")

@@ -3,12 +3,14 @@
 import secrets
 import time
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from services.api.deps import After, Limit, Tenant, TheOutside, TheSettings, TheStore
 from services.api.door import Door
+from services.api.idempotency import WEBHOOK, Asked, once
 from services.api.pages import Page, cursor, page
 from services.contract.errors import NotFound, QuotaExceeded, WebhookUnanswered
 from services.contract.webhook import (
@@ -54,17 +56,22 @@ async def event_types(tenant: Tenant) -> EventTypes:
     return EventTypes(data=list(EVENT_TYPES))
 
 
-@router.post("")
+@router.post("", response_model=WebhookWithSecret)
 async def create(
-    asked: NewWebhook, tenant: Tenant, store: TheStore, outside: TheOutside, settings: TheSettings
-) -> WebhookWithSecret:
-    """Tell a URL when jobs end. Its secret is in this answer, and in no other."""
+    asked: NewWebhook, tenant: Tenant, store: TheStore, outside: TheOutside, settings: TheSettings, request: Request
+) -> Any:
+    """Tell a URL when jobs end. Its secret is in this answer, and in no other but that of a retry of this request."""
     await _may_change(tenant, store)
     url = await outside.reach.checked_url(asked.url, settings.timing)
-    webhook = WebhookRecord.new(asked.model_copy(update={"url": url}))
-    if not await store.webhooks.add(tenant, webhook):
-        raise QuotaExceeded(f"You have {MOST} webhooks, as many as may be: delete one.")
-    return webhook.shown_with_secret
+
+    async def make(id: str) -> WebhookWithSecret:
+        webhook = WebhookRecord.new(id, asked.model_copy(update={"url": url}))
+        if not await store.webhooks.add(tenant, webhook):
+            raise QuotaExceeded(f"You have {MOST} webhooks, as many as may be: delete one.")
+        return webhook.shown_with_secret
+
+    said = Asked(WEBHOOK, request.headers, asked.model_dump(), tenant)
+    return await once(make, partial(store.webhooks.is_there, tenant), said, store, settings.timing)
 
 
 @router.get("")
