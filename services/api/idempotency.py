@@ -42,7 +42,7 @@ JOB, WEBHOOK = Kind("ftjob", "job"), Kind("wh", "webhook")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Submission:
     """A request, as far as its repeats are concerned."""
 
     kind: Kind
@@ -54,7 +54,7 @@ class Asked:
 async def once(
     make: Callable[[str], Awaitable[T]],
     is_there: Callable[[str], Awaitable[bool]],
-    asked: Asked,
+    asked: Submission,
     store: Store,
     timing: Timing,
 ) -> T | Response:
@@ -79,7 +79,7 @@ async def once(
     return made
 
 
-async def _reserve(asked: Asked, submissions: Submissions, timing: Timing) -> Reservation | None:
+async def _reserve(asked: Submission, submissions: Submissions, timing: Timing) -> Reservation | None:
     """None for a submission that carries neither mark."""
     digest, id = _sha256(json.dumps(asked.body, sort_keys=True)), new_id(asked.kind.prefix)
     if (key := asked.headers.get("idempotency-key")) is not None:
@@ -92,7 +92,7 @@ async def _reserve(asked: Asked, submissions: Submissions, timing: Timing) -> Re
 
 
 async def _by_key(
-    key: str, digest: str, id: str, asked: Asked, submissions: Submissions, timing: Timing
+    key: str, digest: str, id: str, asked: Submission, submissions: Submissions, timing: Timing
 ) -> Reservation:
     if not 0 < len(key) <= KEY_CAP:
         raise InvalidRequest(f"Idempotency-Key: between 1 and {KEY_CAP} characters", param="Idempotency-Key")

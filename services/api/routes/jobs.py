@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from services import tracing
 from services.api.deps import After, Limit, OwnJob, Tenant, TheCaller, TheListers, TheSettings, TheStore, Watching
 from services.api.door import Door
-from services.api.idempotency import JOB, Asked, once
+from services.api.idempotency import JOB, Submission, once
 from services.api.judged import JudgedFilter, judged_page
 from services.api.layouts import laid_out
 from services.api.pages import Page, cursor, page
@@ -68,7 +68,7 @@ async def create(
     async def is_there(id: str) -> bool:
         return await store.jobs.get(id) is not None
 
-    return await once(make, is_there, Asked(JOB, request.headers, body, tenant), store, settings.timing)
+    return await once(make, is_there, Submission(JOB, request.headers, body, tenant), store, settings.timing)
 
 
 @router.get("")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from services.api.deps import After, Limit, Tenant, TheOutside, TheSettings, TheStore
 from services.api.door import Door
-from services.api.idempotency import WEBHOOK, Asked, once
+from services.api.idempotency import WEBHOOK, Submission, once
 from services.api.pages import Page, cursor, page
 from services.contract.errors import NotFound, QuotaExceeded, WebhookUnanswered
 from services.contract.webhook import (
@@ -70,7 +70,7 @@ async def create(
             raise QuotaExceeded(f"You have {MOST} webhooks, as many as may be: delete one.")
         return webhook.shown_with_secret
 
-    said = Asked(WEBHOOK, request.headers, asked.model_dump(), tenant)
+    said = Submission(WEBHOOK, request.headers, asked.model_dump(), tenant)
     return await once(make, partial(store.webhooks.is_there, tenant), said, store, settings.timing)
 
 
