@@ -106,10 +106,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Overdue:
-    """Deliveries that nobody sees to, and for how long the first has been so."""
+    """Deliveries that wait for a sender, and for how many seconds no sender has looked for them."""
 
     count: int
-    seconds: float
+    unattended: float
 
 
 class Webhooks:
@@ -191,7 +191,7 @@ class Webhooks:
         """What is due, and ours for a while, beside what is under way already; and Redis' time, s."""
         lease, moment = (round(seconds * 1000) for seconds in (self._timing.webhook_lease, self._timing.webhook_turn))
         args: list[Value] = [lease, limit, OF_A_TENANT, OF_A_WEBHOOK, moment, *(due.member for due in under_way)]
-        _, (now, *members) = await self._scripts("claim_deliveries", [keys.DUE], args, patience=0)
+        _, (now, *members) = await self._scripts("claim_deliveries", [keys.DUE, keys.LOOKED], args, patience=0)
         return int(now), [Due(*member.decode().split(" ", 1)) for member in members]
 
     async def overdue(self) -> Overdue:
@@ -199,7 +199,8 @@ class Webhooks:
         now = seconds * 1000 + micros // 1000
         count = await self._redis.zcount(keys.DUE, "-inf", now)
         first = await self._redis.zrange(keys.DUE, 0, 0, withscores=True)
-        return Overdue(count, max(0.0, now - first[0][1]) / 1000 if first else 0.0)
+        looked = float(await self._redis.get(keys.LOOKED) or 0)
+        return Overdue(count, max(0.0, now - max(first[0][1], looked)) / 1000 if count and first else 0.0)
 
     async def settle(
         self, due: Due, was: bytes, delivery: Delivery | None, *, seconds: float, count: Count | None = None

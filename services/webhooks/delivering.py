@@ -81,8 +81,13 @@ class Delivering:
         webhook = await webhooks.get(due.tenant, delivery.webhook)
         if webhook is None and await webhooks.is_there(due.tenant, delivery.webhook):
             return  # likewise
-        if webhook is None or delivery.status != "pending":  # deleted, or kept for long enough
-            if webhook is None or is_steady:
+        if webhook is None:  # deleted
+            await webhooks.settle(due, kept.raw, None, seconds=0)
+            return
+        if delivery.status != "pending":
+            if (left := stays(delivery, now, self._timing)) > 0:  # its time came early: a clock went back
+                await webhooks.settle(due, kept.raw, delivery, seconds=left)
+            elif is_steady:
                 await webhooks.settle(due, kept.raw, None, seconds=0)
             return
         answered = await send(
@@ -121,6 +126,12 @@ def after(delivery: Delivery, answered: Answered, now: int, timing: Timing, *, i
     if answered.status == HTTPStatus.GONE or is_too_late:
         return tried.model_copy(update={"status": "failed"})
     return tried.model_copy(update={"next_attempt_at": round(again_at)})
+
+
+def stays(delivery: Delivery, now: int, timing: Timing) -> float:
+    """For how many seconds more, once it is over."""
+    kept = timing.webhook_kept if delivery.status == "delivered" else timing.webhook_failed_kept
+    return min(kept, (delivery.last_attempt.at if delivery.last_attempt else now) + kept - now)
 
 
 def pause(attempts: int, timing: Timing) -> float:

@@ -84,7 +84,7 @@ def _webhooks(totals: Totals, overdue: Overdue) -> Iterator[Metric]:
     }
     yield _counters("webhook_deliveries", "Messages that came through, were given up or dropped.", "result", found)
     yield _one_gauge("webhook_deliveries_due", "Messages that wait for a sender.", overdue.count)
-    yield _one_gauge("webhook_oldest_due_seconds", "For how long the first of them waits.", overdue.seconds)
+    yield _one_gauge("webhook_unattended_seconds", "For how long no sender has looked for them.", overdue.unattended)
 
 
 def _demand(waiting: Mapping[str, int], workers: Sequence[Worker]) -> dict[str, int]:

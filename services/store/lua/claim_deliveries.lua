@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Deliveries that are due, for whoever asks to see to until their lease ends. A tenant and a webhook have a share; what is
 -- beyond it comes later, and where so much is due that others may stand behind it, a moment later, in the same order.
--- KEYS 1 due · ARGV 1 lease ms, 2 how many, 3 how many of a tenant, 4 of a webhook, 5 the moment, ms, 6 … what is under way
+-- KEYS 1 due, 2 when they were looked for last, and some were due · ARGV 1 lease ms, 2 how many, 3 how many of a tenant, 4 of a webhook, 5 the moment, ms, 6 … what is under way
 -- Answers ok, Redis' time in s, tenant and delivery … Repeatable: what a lost reply held is claimed again after its lease.
 local LOOKED_AT = 1000
 local time = redis.call('TIME')
@@ -21,6 +21,7 @@ end
 for i = 6, #ARGV do count(ARGV[i]) end
 
 local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, LOOKED_AT)
+if #found > 0 then redis.call('SET', KEYS[2], string.format('%.0f', now), 'PX', 86400000) end
 for position, member in ipairs(found) do
   if #answer - 2 >= tonumber(ARGV[2]) then break end
   if has_share(member) then
