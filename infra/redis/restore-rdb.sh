@@ -4,10 +4,12 @@
 #   sh restore-rdb.sh DATA_FOLDER <redis.rdb
 set -eu
 cd "$1"
-[ ! -e appendonlydir ] || { echo "$1 has an append-only file already: restore into an empty folder." >&2; exit 1; }
+for there in appendonlydir dump.rdb; do
+  [ ! -e $there ] || { echo "$1 has $there already: restore into an empty folder." >&2; exit 1; }
+done
+home=$(mktemp -d) server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$home" dump.rdb' EXIT
 cat >dump.rdb
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
 redis-server --port 0 --unixsocket "$home/sock" --dir . --dbfilename dump.rdb --appendonly no --save '' >"$home/log" &
 server=$!
 redis() { redis-cli -s "$home/sock" "$@"; }
@@ -21,5 +23,5 @@ redis info persistence | grep -q 'aof_last_bgrewrite_status:ok' || { cat "$home/
 keys=$(redis dbsize)
 redis shutdown nosave
 wait $server
-rm dump.rdb
+server=
 echo "$1 has $keys keys."

@@ -43,18 +43,22 @@ JOB, WEBHOOK = Kind("ftjob", "job"), Kind("wh", "webhook")
 
 @dataclass(frozen=True)
 class Submission:
-    """A request, as far as its repeats are concerned."""
+    """A request that makes something, as far as its repeats are concerned."""
 
     kind: Kind
     headers: Mapping[str, str]
     body: Any
     tenant: str
 
+    @property
+    def digest(self) -> str:
+        return _sha256(json.dumps(self.body, sort_keys=True))
+
 
 async def once(
     make: Callable[[str], Awaitable[T]],
     is_there: Callable[[str], Awaitable[bool]],
-    asked: Submission,
+    submission: Submission,
     store: Store,
     timing: Timing,
 ) -> T | Response:
@@ -63,12 +67,13 @@ async def once(
     Where Redis fails in between, the reservation stays, and the next try makes the same. Raises InFlight,
     IdempotencyGone, InvalidRequest.
     """
-    reservation = await _reserve(asked, store.submissions, timing)
+    reservation = await _reserve(submission, store.submissions, timing)
     if reservation is None:
-        return await make(new_id(asked.kind.prefix))
+        return await make(new_id(submission.kind.prefix))
     if reservation.answer is not None:
         if reservation.answer == GONE or not await is_there(reservation.made):
-            raise IdempotencyGone(f"The {asked.kind.name} of this Idempotency-Key was deleted: ask under another key.")
+            name = submission.kind.name
+            raise IdempotencyGone(f"The {name} of this Idempotency-Key was deleted or changed: ask under another key.")
         return Response(reservation.answer, media_type="application/json", headers={"Idempotent-Replayed": "true"})
     try:
         made = await make(reservation.made)
@@ -79,25 +84,24 @@ async def once(
     return made
 
 
-async def _reserve(asked: Submission, submissions: Submissions, timing: Timing) -> Reservation | None:
+async def _reserve(submission: Submission, submissions: Submissions, timing: Timing) -> Reservation | None:
     """None for a submission that carries neither mark."""
-    digest, id = _sha256(json.dumps(asked.body, sort_keys=True)), new_id(asked.kind.prefix)
-    if (key := asked.headers.get("idempotency-key")) is not None:
-        return await _by_key(key, digest, id, asked, submissions, timing)
-    if re.fullmatch("[0-9]{1,3}", tries := asked.headers.get("x-stainless-retry-count", "")):
-        name = asked.kind.scoped(f"{asked.headers.get('authorization')} {digest}")
+    if "idempotency-key" in submission.headers:
+        return await _by_key(submission, submissions, timing)
+    if re.fullmatch("[0-9]{1,3}", tries := submission.headers.get("x-stainless-retry-count", "")):
+        kind, digest = submission.kind, submission.digest
+        name = kind.scoped(f"{submission.headers.get('authorization')} {digest}")
         seconds, anew = timing.submission_by_body, int(tries) == 0
-        return await submissions.by_body(asked.tenant, name, digest, id, seconds=seconds, anew=anew)
+        id = new_id(kind.prefix)
+        return await submissions.by_body(submission.tenant, name, digest, id, seconds=seconds, anew=anew)
     return None
 
 
-async def _by_key(
-    key: str, digest: str, id: str, asked: Submission, submissions: Submissions, timing: Timing
-) -> Reservation:
-    if not 0 < len(key) <= KEY_CAP:
+async def _by_key(submission: Submission, submissions: Submissions, timing: Timing) -> Reservation:
+    if not 0 < len(key := submission.headers["idempotency-key"]) <= KEY_CAP:
         raise InvalidRequest(f"Idempotency-Key: between 1 and {KEY_CAP} characters", param="Idempotency-Key")
-    name, seconds = asked.kind.scoped(key), timing.submission_by_key
-    reservation = await submissions.by_key(asked.tenant, name, digest, id, seconds=seconds)
+    name, id, seconds = submission.kind.scoped(key), new_id(submission.kind.prefix), timing.submission_by_key
+    reservation = await submissions.by_key(submission.tenant, name, submission.digest, id, seconds=seconds)
     if reservation is None:
         raise InvalidRequest("Idempotency-Key: it was used with another body", param="Idempotency-Key")
     if reservation.answer is None and not reservation.is_first and reservation.age < timing.submission_given_up:

@@ -18,7 +18,7 @@ class KnownMethods:
         if scope["type"] != "http" or scope["method"] in KNOWN:
             await self._app(scope, receive, send)
             return
-        refused = problems.problem(MethodNotAllowed(f"{', '.join(sorted(KNOWN))} are taken here."))
+        refused = problems.problem(MethodNotAllowed("That is no method of HTTP."), {"Allow": ", ".join(sorted(KNOWN))})
         await refused(scope, receive, send)
 
 

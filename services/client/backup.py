@@ -89,11 +89,11 @@ def restore(folder: Folder, data_dir: DataDir = None) -> None:
     with _sentences(f"nothing was restored into {config.data_dir}"):
         note, sums = _read(folder)
         _refuse_elsewhere(note, config)
-        _refuse_what_is_there(config)
         for target in {config.data_dir, _files_of(config) or config.data_dir}:
             _refuse_without_room(note.bytes, target)
         config.data_dir.mkdir(parents=True, exist_ok=True)
         with locked(config.data_dir.absolute()):
+            _refuse_what_is_there(config)
             _bring_back(folder, note, sums, config)
     print_plain(f"{config.data_dir} has {len(sums)} files of {note.bytes / 1e6:,.1f} MB, as they were.")
     if not note.has_store:
@@ -237,9 +237,11 @@ def _refuse_elsewhere(note: Note, config: Settings) -> None:
 
 
 def _refuse_what_is_there(config: Settings) -> None:
-    for there in (config.data_dir / STORE / APPENDED, _files_of(config)):
-        if there is not None and there.is_dir() and any(child.name != STAGE for child in there.iterdir()):
-            fail(f"{there} has something in it already: restore into an empty folder (--data-dir).")
+    appended, files = config.data_dir / STORE / APPENDED, _files_of(config)
+    if os.path.lexists(appended):
+        fail(f"{appended} is there already: restore into an empty folder (--data-dir).")
+    if files is not None and files.is_dir() and any(child.name != STAGE for child in files.iterdir()):
+        fail(f"{files} has something in it already: restore into an empty folder (--data-dir, HEADWAY_FILES).")
 
 
 def _bring_back(folder: Path, note: Note, sums: dict[str, str], config: Settings) -> None:
@@ -247,13 +249,18 @@ def _bring_back(folder: Path, note: Note, sums: dict[str, str], config: Settings
     files = _files_of(config)
     parts = [(FILES, Staged(files))] if files is not None else []
     parts += [(STORE, Staged(config.data_dir / STORE))] if note.has_store else []
+    placed: list[Path] = []
     try:
         with progress("files", note.bytes) as advance:
             for name, staged in parts:
                 staged.bring(folder / name, _below(name, sums), advance)
         os.sync()
         for _, staged in parts:
-            staged.put_in_place()
+            placed += staged.put_in_place()
+    except BaseException:
+        for path in placed:
+            shutil.rmtree(path)
+        raise
     finally:
         for _, staged in parts:
             staged.drop()

@@ -18,7 +18,7 @@ STAGE = ".restoring"  # beside its target: what is not whole yet
 
 
 class Damaged(Exception):
-    """A backup is not what it was: which file, in a sentence."""
+    """What a backup is, or shall be of, is not what it should: which file, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,17 @@ class Found:
 
 
 def files_in(folder: Path) -> list[Found]:
-    """Those that stay long enough to be looked at. Links are none. Raises OSError."""
+    """Those that stay long enough to be looked at. Raises OSError, and Damaged where there is a link: what it leads to
+    is neither copied nor left out in silence."""
     found = []
-    for parent, _, names in os.walk(folder, onerror=_refuse_unless_gone):
-        for name in names:
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unless_gone):
+        for name in (*names, *folders):
             with suppress(FileNotFoundError):
                 seen = os.lstat(path := os.path.join(parent, name))
                 if stat.S_ISREG(seen.st_mode):
                     found.append(Found(os.path.relpath(path, folder), seen.st_size))
+                elif not stat.S_ISDIR(seen.st_mode):
+                    raise Damaged(f"{path} is a link or no file: put there what it leads to")
     return sorted(found, key=lambda each: each.path)
 
 
@@ -98,7 +101,7 @@ def room_at(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Staged:
-    """Files that become those of `target` at once, when all are whole; where one is not, nothing has changed."""
+    """Files that become those of an empty `target` when all are whole."""
 
     target: Path
 
@@ -114,9 +117,10 @@ class Staged:
             if copied(source / path, self.folder / path, advance) != digest:
                 raise Damaged(f"{source / path} is not what it was: its SHA-256 differs")
 
-    def put_in_place(self) -> None:
+    def put_in_place(self) -> Iterator[Path]:
+        """Where each of them is now."""
         for child in self.folder.iterdir():
-            child.replace(self.target / child.name)
+            yield child.replace(self.target / child.name)
         self.folder.rmdir()
 
     def drop(self) -> None:

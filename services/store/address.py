@@ -6,7 +6,7 @@ only another kind of connection, and lies in the pools that any URL gets.
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -22,7 +22,9 @@ from services.contract.addresses import SENTINEL_SCHEMES, sentinels_of
 TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 TLS = (*TLS_FILES, "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers")
 TIMES = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval")
-OPTIONS = frozenset({"db", "username", "password", "client_name", "protocol", *TIMES, *TLS})
+PLAIN = ("db", "username", "password", "client_name", "protocol", "retry_on_timeout")
+OPTIONS = frozenset((*PLAIN, *TIMES, *TLS))
+YES, NO = {"true", "yes", "1"}, {"false", "no", "0"}
 OF_SENTINELS = frozenset(f"sentinel_{name}" for name in ("username", "password", "ssl", "socket_keepalive", *TLS))
 
 
@@ -32,8 +34,7 @@ class SentinelsRefuse(ConnectionError):
 
 def refusal_to_connect(url: str) -> str | None:
     """What no connection can be made of, in a sentence that does not show the password. Nothing is asked for it."""
-    watched = _Watched.of(url)
-    known = OPTIONS | (OF_SENTINELS if watched else frozenset())
+    known = OPTIONS | (OF_SENTINELS if is_watched(url) else frozenset())
     given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     if unknown := sorted(set(given) - known):
         return f"HEADWAY_REDIS_URL: its option {unknown[0]} is not known here: {', '.join(sorted(known))} are."
@@ -41,25 +42,28 @@ def refusal_to_connect(url: str) -> str | None:
         if name in given and not os.access(given[name], os.R_OK):
             return f"HEADWAY_REDIS_URL: its {name}, {given[name]}, is not there, or not ours to read."
     try:
-        _tls_of(redis.asyncio.ConnectionPool(**options_of(url)).make_connection())
-        if watched:
-            watched.reaching(options_of(url), None)
-    except TypeError:  # of a connection without TLS
-        return f"HEADWAY_REDIS_URL: its {next(name for name in given if 'ssl_' in name)} needs rediss://."
-    except (ValueError, RedisError, OSError) as error:
-        return f"HEADWAY_REDIS_URL: {error}."
+        for connection in _connections(url):
+            if (of_tls := getattr(connection, "ssl_context", None)) is not None:
+                of_tls.get()
+    except TypeError as error:
+        of_tls = next((name for name in given if "ssl_" in name), None)
+        return f"HEADWAY_REDIS_URL: {f'its {of_tls} needs rediss://' if of_tls else error}."
+    except (ValueError, RedisError, OSError) as error:  # TLS' errors are OSErrors
+        return f"HEADWAY_REDIS_URL: {str(error.args[-1] if error.args else error).rstrip('.')}."
     return None
 
 
-def _tls_of(connection: Any) -> None:
-    """Raises OSError (of which TLS' errors are), ValueError."""
-    if (of_tls := getattr(connection, "ssl_context", None)) is not None:
-        of_tls.get()
+def _connections(url: str) -> Iterator[Any]:
+    """To Redis, and to a Sentinel; none is opened. Raises TypeError, ValueError, RedisError."""
+    options = options_of(url)
+    yield redis.asyncio.ConnectionPool(**options).make_connection()
+    if (watched := _Watched.of(url)) is not None:
+        yield redis.asyncio.Redis(**watched.reaching(options, None)).connection_pool.make_connection()
 
 
 def is_watched(url: str) -> bool:
     """Whether Sentinels say which is the primary."""
-    return _Watched.of(url) is not None
+    return urlsplit(url).scheme in SENTINEL_SCHEMES
 
 
 def options_of(url: str) -> dict[str, Any]:
@@ -87,14 +91,17 @@ class _Watched:
         self.name, _, db = parts.path.removeprefix("/").partition("/")
         query = dict(parse_qsl(parts.query))
         own = {n.removeprefix("sentinel_"): query.pop(n) for n in list(query) if n.startswith("sentinel_")}
-        self.ssl = own.pop("ssl", str(parts.scheme.startswith("rediss"))).lower() in ("true", "yes", "1")
+        ssl = own.pop("ssl", "yes" if parts.scheme.startswith("rediss") else "no").lower()
+        if ssl not in YES | NO:
+            raise ValueError(f"its sentinel_ssl is neither true nor false, but {ssl!r}")
+        self.ssl = ssl in YES
         self.own: dict[str, Any] = redis.connection.parse_url(f"redis://?{urlencode(own)}")
         self.direct = f"{SENTINEL_SCHEMES[parts.scheme]}://{user}{at}primary/{db}?{urlencode(query)}"
         self.sentinels = sentinels_of(parts.netloc)
 
     @classmethod
     def of(cls, url: str) -> "_Watched | None":
-        return cls(url) if urlsplit(url).scheme in SENTINEL_SCHEMES else None
+        return cls(url) if is_watched(url) else None
 
     def reaching(self, options: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
         """What each Sentinel is reached with: its own user, the primary's TLS; all together take `seconds` at most."""

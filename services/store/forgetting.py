@@ -23,6 +23,8 @@ async def forget_tenant(store: Store, tenant: str) -> ForgottenTenant:
         async with store.turns.held(keys.files_turn(tenant)):
             files = await _forget_files(store, tenant)
         await store.redis.delete(keys.feed(tenant))
+        for webhook in await store.webhooks.all(tenant):
+            await store.submissions.forget(webhook.id)
         await store.webhooks.forget(tenant)
         for place in places.of_tenant(tenant):
             await asyncio.to_thread(store.blobs.delete_folder, place)

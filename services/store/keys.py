@@ -103,7 +103,7 @@ def deliveries_of(tenant: str) -> str:
     return f"{PREFIX}:webhooks:deliveries:{tenant}"
 
 
-LOOKED: Final = f"{PREFIX}:webhooks:looked"  # string: when a sender last found something due, ms. A day
+LOOKED: Final = f"{PREFIX}:webhooks:looked"  # string: when a sender last found some that were due, ms. A day
 DUE: Final = f"{PREFIX}:webhooks:due"  # zset: "tenant delivery" by when something is to be done with it, ms
 TURNS: Final = f"{PREFIX}:jobs:turns"  # zset: tenants with waiting jobs, by claims so far over their weight
 HELD: Final = f"{PREFIX}:jobs:held"  # hash: how many jobs workers own, by tenant; under " turn", who was served last

@@ -58,11 +58,12 @@ class Submissions:
             with suppress(RedisError):
                 await self._redis.delete(*unread)
 
-    async def forget(self, job: str) -> None:
+    async def forget(self, id: str) -> None:
         """It was deleted: what its submission was told goes too, and a replay hears that."""
-        if name := await self._redis.get(keys.submission(job)):
-            await self._redis.hset(name.decode(), "answer", GONE)
-        await self._redis.delete(keys.submission(job), keys.unread(job))
+        for back in (keys.submission(id), keys.unread(id)):
+            if name := await self._redis.get(back):
+                await self._redis.hset(name.decode(), "answer", GONE)
+        await self._redis.delete(keys.submission(id), keys.unread(id))
 
     async def _reserve(
         self, tenant: str, name: str, digest: str, id: str, back: str, *, seconds: float, anew: bool = False

@@ -116,9 +116,10 @@ class Webhooks:
     def __init__(self, redis: Redis, scripts: Scripts, timing: Timing) -> None:
         self._redis, self._scripts, self._timing = redis, scripts, timing
 
-    async def add(self, tenant: str, webhook: WebhookRecord) -> bool:
-        """False where the tenant has as many as it may."""
-        return await self._put(tenant, webhook, b"")
+    async def add(self, tenant: str, webhook: WebhookRecord) -> WebhookRecord | None:
+        """As it is now, which a try before may have made; None where the tenant has as many as it may."""
+        is_there = await self._put(tenant, webhook, b"")
+        return (await self.get(tenant, webhook.id) or webhook) if is_there else None
 
     async def change(
         self, tenant: str, id: str, alter: Callable[[WebhookRecord], WebhookRecord]
@@ -180,8 +181,7 @@ class Webhooks:
 
     async def _deliveries_of(self, tenant: str, webhook: str) -> list[str]:
         known = await self._redis.hkeys(keys.deliveries_of(tenant))
-        prefix = f"whd-{webhook.removeprefix('wh-')}-"
-        return [id for id in map(bytes.decode, known) if id.startswith(prefix)]
+        return [id for id in map(bytes.decode, known) if id.startswith(_prefix(webhook))]
 
     async def delivery(self, tenant: str, id: str) -> Kept | None:
         raw = await self._redis.hget(keys.deliveries_of(tenant), id)
@@ -193,6 +193,12 @@ class Webhooks:
         args: list[Value] = [lease, limit, OF_A_TENANT, OF_A_WEBHOOK, moment, *(due.member for due in under_way)]
         _, (now, *members) = await self._scripts("claim_deliveries", [keys.DUE, keys.LOOKED], args, patience=0)
         return int(now), [Due(*member.decode().split(" ", 1)) for member in members]
+
+    async def resend_failed(self, tenant: str, webhook: str) -> list[str]:
+        """Due from the beginning, all that was given up: their ids."""
+        args: list[Value] = [tenant, _prefix(webhook)]
+        _, ids = await self._scripts("resend_deliveries", [keys.deliveries_of(tenant), keys.DUE], args)
+        return [id.decode() for id in ids]
 
     async def overdue(self) -> Overdue:
         seconds, micros = await self._redis.time()
@@ -210,9 +216,13 @@ class Webhooks:
         said = delivery.model_dump_json() if delivery else ""
         room = ROOM[delivery.status] if delivery else 0
         args: list[Value] = [due.tenant, due.delivery, was, said, round(seconds * 1000), count or "", room]
-        args.append(Count.WEBHOOKS_DROPPED if delivery and delivery.status == "failed" else "")
         of_it = [keys.deliveries_of(due.tenant), keys.DUE, keys.TOTALS]
         return (await self._scripts("settle_delivery", of_it, args))[0]
+
+
+def _prefix(webhook: str) -> str:
+    """Of its deliveries' ids."""
+    return f"whd-{webhook.removeprefix('wh-')}-"
 
 
 def _new_secret() -> str:

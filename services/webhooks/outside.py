@@ -172,12 +172,11 @@ class Outside:
             return Answered(None, f"no answer within {self._timing.webhook:g} s")
         except NotPublic as error:
             return Answered(None, str(error))
-        except httpcore.ProtocolError as error:
-            if str(error) == CLOSED:
-                return Answered(None, "it closed the connection without an answer")
+        except httpcore.ProtocolError as error:  # whose other words may show what a stranger's server said
+            is_closed = str(error) == CLOSED
             return Answered(
-                None, "its answer was no HTTP"
-            )  # what the error says may show what a stranger's server said
+                None, "it closed the connection without an answer" if is_closed else "its answer was no HTTP"
+            )
         except (OSError, ValueError, httpcore.NetworkError, httpcore.TimeoutException) as error:
             return Answered(None, _words(error))
 

@@ -43,4 +43,5 @@ def test_a_stranger_adds_no_series_by_words_of_his_own(api: httpx.Client) -> Non
     for n in range(20):
         refused = api.request(f"XYZZY{n}", "/v1/files")
         assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+        assert "GET" in refused.headers["allow"]
     assert len(counts(api)) == before

@@ -103,6 +103,8 @@ def test_a_retry_whose_answer_was_lost_makes_no_second_webhook(api: httpx.Client
     assert another.json()["id"] != first.json()["id"]
     if "Idempotency-Key" in mark:
         problem(api.post(HOOKS, json=body | {"name": "other"}, headers=mark), 422)
+        api.post(f"{HOOKS}/{first.json()['id']}/rotate_secret")  # the secret of the answer is no more
+        assert problem(api.post(HOOKS, json=body, headers=mark), 409)["code"] == "idempotency_gone"
         api.delete(f"{HOOKS}/{first.json()['id']}")
         assert problem(api.post(HOOKS, json=body, headers=mark), 409)["code"] == "idempotency_gone"
 

@@ -148,7 +148,7 @@ def test_a_backup_holds_all_and_is_nobody_elses_to_read(here: Path, tmp_path: Pa
         (lambda backup: (backup / "SHA256SUMS").unlink(), "is not the list"),
         (lambda backup: (backup / "backup.json").unlink(), "was not finished"),
         (lambda backup: (backup / "backup.json").write_text("{}"), "cannot be read"),
-        (lambda backup: linked(backup / "files/local/files/ab/abc"), "lacks files/local/files/ab/abc"),
+        (lambda backup: linked(backup / "files/local/files/ab/abc"), "is a link"),
         (lambda backup: relisted(backup, "../../etc/passwd"), "no file of a backup"),
         (lambda backup: relisted(backup, "files/x", records=99), "whose records are newer"),
         (lambda backup: relisted(backup, "files/x", records=-5), "cannot be read"),
@@ -181,7 +181,12 @@ def test_a_backup_goes_back_to_where_it_was(here: Path, tmp_path: Path) -> None:
         "restore", backup, "--data-dir", there, HEADWAY_FILES="s3://bucket"
     )
     assert "names another" in refused("restore", backup, "--data-dir", there, HEADWAY_REDIS_URL="redis://x")
-    assert "has something in it already" in refused("restore", backup, "--data-dir", here)
+    assert "is there already" in refused("restore", backup, "--data-dir", here)
+    half = write(tmp_path / "half", {"files/x": "of another service"})
+    assert "has something in it already" in refused("restore", backup, "--data-dir", half)
+    odd = write(tmp_path / "odd", {"valkey/appendonlydir": "a file"})
+    assert "is there already" in refused("restore", backup, "--data-dir", odd)
+    assert set(read(odd)) == {"lock", "valkey/appendonlydir"}
     of_files = tmp_path / "of_files"
     done = headway("backup", str(of_files), "--data-dir", str(here), HEADWAY_REDIS_URL="redis://x")
     assert "It has no store" in done.stdout
@@ -202,6 +207,8 @@ def test_a_backup_of_what_is_not_there_or_into_what_is_copied_is_refused(here: P
     assert "is a file" in refused("backup", here / "files/local/files/ab/abc", "--data-dir", here)
     assert "has something in it" in refused("backup", here, "--data-dir", here)
     assert not new.exists()
+    (here / "files/local/elsewhere").symlink_to(tmp_path)
+    assert "elsewhere is a link" in refused("backup", new, "--data-dir", here)
 
 
 def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing_behind(here: Path, tmp_path: Path) -> None:

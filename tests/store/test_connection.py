@@ -256,11 +256,19 @@ async def test_a_user_who_may_not_choose_the_database_is_told_so(short_folder: P
         ("redis+sentinel://h/main?sentinel_db=0", "option sentinel_db"),
         ("redis+sentinel://h/main?sentinel_host=x", "option sentinel_host"),
         ("redis://h?sentinel_password=x", "option sentinel_password"),
+        ("unix:///tmp/x.sock?socket_keepalive=true", "socket_keepalive"),
+        ("redis+sentinel://h/main?sentinel_socket_timeout=abc", "option sentinel_socket_timeout"),
+        ("redis+sentinel://h/main?sentinel_ssl=maybe", "neither true nor false, but 'maybe'"),
+        ("redis+sentinel://h/main?sentinel_ssl=true&sentinel_ssl_min_version=abc", "HEADWAY_REDIS_URL: "),
+        ("redis+sentinel://h/main?sentinel_ssl=true&sentinel_ssl_ca_certs={junk}", "HEADWAY_REDIS_URL: "),
+        ("redis+sentinel://h/main?sentinel_ssl=true&sentinel_ssl_ciphers=abc", "No cipher can be selected."),
     ],
 )
 def test_what_no_connection_can_be_made_of_ends_the_start(url: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "junk.pem").write_text("junk")
-    assert said in (refusal_to_connect(url.format(junk=tmp_path / "junk.pem")) or "")
+    refused = refusal_to_connect(url.format(junk=tmp_path / "junk.pem")) or ""
+    assert said in refused
+    assert not refused.endswith("..")
 
 
 def test_sentinels_may_be_plain_before_a_primary_with_tls() -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from standardwebhooks import Webhook as Verifier
 
+from services.contract.clock import Steady
 from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.transitions import Action
@@ -317,18 +318,32 @@ async def test_a_clock_that_went_back_leaves_no_delivery_behind(store: Store) ->
 
 
 async def test_a_clock_that_jumped_ahead_deletes_no_dead_letter_and_gives_nothing_up(
-    store: Store, settings: Settings, receiver: Receiver
+    store: Store, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.answers = [410]
     told = await webhook(store, receiver.url)
     await cancelled(store)
     async with delivering(store, settings):
         (failed,) = await until_settled(store, told)
-    ((member, _),) = await raw(store).zrange(keys.DUE, 0, -1, withscores=True)
-    await raw(store).zadd(keys.DUE, {member: 1.0})  # it is due to go
+    assert failed.last_attempt is not None
+    old = failed.model_copy(update={"last_attempt": failed.last_attempt.model_copy(update={"at": 1})})
+    await raw(store).hset(keys.deliveries_of("local"), failed.id, old.model_dump_json())
+    await raw(store).zadd(keys.DUE, {f"local {failed.id}": 1.0})  # it is due to go
     async with delivering(store, settings, scale=1):
-        await asyncio.sleep(0.5)
-    assert await deliveries(store, told) == [failed]
+        for _ in range(500):
+            if await raw(store).zscore(keys.DUE, f"local {failed.id}") != 1.0:
+                break
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)  # that nothing happens cannot be waited for
+    assert await deliveries(store, told) == [old]
+    await raw(store).zadd(keys.DUE, {f"local {failed.id}": 1.0})
+    monkeypatch.setattr(Steady, "sees", lambda *_: True)  # as after an hour without a jump
+    async with delivering(store, settings, scale=1):
+        for _ in range(500):
+            if not await deliveries(store, told):
+                break
+            await asyncio.sleep(0.02)
+    assert not await deliveries(store, told)
     month = Timing().webhook_failed_kept
     assert stays(failed, int(time.time()), Timing()) == pytest.approx(month, abs=60)
     assert stays(failed, int(time.time() + month) + 60, Timing()) < 0
@@ -356,10 +371,31 @@ async def test_dead_letters_stay_longer_than_what_came_through(store: Store) -> 
     assert await store.webhooks.deliveries("local", told.id, after=None, limit=9, status="pending") == ([], False)
 
 
+async def test_all_that_was_given_up_is_sent_again_at_once_and_nothing_else(store: Store) -> None:
+    told, other = await webhook(store, "http://127.0.0.1:9/"), await webhook(store, "http://127.0.0.1:9/")
+    for _ in range(3):
+        await cancelled(store)
+    _, found = await store.webhooks.claim([], limit=9)
+    for due, status in zip(found, ["failed", "delivered"] * 3, strict=True):
+        kept = await store.webhooks.delivery("local", due.delivery)
+        assert kept is not None
+        assert kept.read is not None
+        over = kept.read.model_copy(update={"status": status, "attempts": 12})
+        await store.webhooks.settle(due, kept.raw, over, seconds=60)
+    failed = {d.id for d in await deliveries(store, told) if d.status == "failed"}
+    assert set(await store.webhooks.resend_failed("local", told.id)) == failed
+    assert await store.webhooks.resend_failed("local", told.id) == []
+    again = [each for each in await deliveries(store, told) if each.id in failed]
+    assert {(each.status, each.attempts) for each in again} == {("pending", 0)}
+    assert {due.delivery for due in (await store.webhooks.claim([], limit=9))[1]} == failed
+    assert len(await store.webhooks.resend_failed("local", other.id)) == 3 - len(failed)
+
+
 async def test_webhooks_and_deliveries_have_a_bound(store: Store) -> None:
     told = await webhook(store, "http://127.0.0.1:9/")
     for _ in range(MOST - 1):
         await webhook(store, "http://127.0.0.1:9/", event_types=["fine_tuning.job.failed"])
+    assert await store.webhooks.add("local", told.model_copy(update={"name": "other"})) == told  # asked for twice
     assert not await store.webhooks.add("local", WebhookRecord.new(new_id("wh"), NewWebhook(url="http://127.0.0.1:9/")))
     assert await store.webhooks.change("local", told.id, lambda known: known)
     await raw(store).hset(keys.deliveries_of("local"), mapping={str(i): "{}" for i in range(DELIVERIES_CAP)})

@@ -1,11 +1,13 @@
 """The zygote: what it forks is as clean as what is started anew, tells how it ended, and ends with who asked."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -57,7 +59,9 @@ def test_a_fork_knows_no_secret_and_holds_no_others_pipes(starter: Starter, fork
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_it_is_told_how_a_fork_ended(forked: Process, signum: signal.Signals) -> None:
+def test_it_is_told_how_a_fork_ended(starter: Starter, signum: signal.Signals) -> None:
+    forked = starter("json.tool")  # it waits for what to read, and heeds no signal
+    wait_until(lambda: not ignores(forked.pid, signum))
     assert forked.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         forked.wait(0.01)
@@ -65,6 +69,13 @@ def test_it_is_told_how_a_fork_ended(forked: Process, signum: signal.Signals) ->
     assert forked.wait(20) == -signum
     forked.terminate()  # nobody's process is hit by it
     assert forked.poll() == -signum
+    discard(forked)
+
+
+def ignores(pid: int, signum: signal.Signals) -> bool:
+    """As the zygote does, and so does a fork in its first moment."""
+    (mask,) = re.findall(r"SigIgn:\t(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) & 1 << signum - 1)
 
 
 def test_output_and_exit_status_are_the_modules(starter: Starter) -> None:

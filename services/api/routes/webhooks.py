@@ -28,7 +28,7 @@ from services.contract.webhook import (
     WebhookTested,
     WebhookWithSecret,
 )
-from services.store.scripts import DELIVERIES_CAP, Answer
+from services.store.scripts import Answer
 from services.store.webhooks import MOST, Due, WebhookRecord
 from services.webhooks.delivering import asked_again
 from services.webhooks.message import send
@@ -65,13 +65,13 @@ async def create(
     url = await outside.reach.checked_url(asked.url, settings.timing)
 
     async def make(id: str) -> WebhookWithSecret:
-        webhook = WebhookRecord.new(id, asked.model_copy(update={"url": url}))
-        if not await store.webhooks.add(tenant, webhook):
+        made = await store.webhooks.add(tenant, WebhookRecord.new(id, asked.model_copy(update={"url": url})))
+        if made is None:
             raise QuotaExceeded(f"You have {MOST} webhooks, as many as may be: delete one.")
-        return webhook.shown_with_secret
+        return made.shown_with_secret
 
-    said = Submission(WEBHOOK, request.headers, asked.model_dump(), tenant)
-    return await once(make, partial(store.webhooks.is_there, tenant), said, store, settings.timing)
+    submission = Submission(WEBHOOK, request.headers, asked.model_dump(), tenant)
+    return await once(make, partial(store.webhooks.is_there, tenant), submission, store, settings.timing)
 
 
 @router.get("")
@@ -109,6 +109,7 @@ async def delete(webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> Webhoo
     """Remove it with its deliveries: it is told nothing more."""
     await _may_change(tenant, store)
     await store.webhooks.remove(tenant, webhook.id)
+    await store.submissions.forget(webhook.id)
     return WebhookDeleted(id=webhook.id)
 
 
@@ -121,6 +122,7 @@ async def rotate_secret(
     keeps = asked is not None and asked.keep_old_secret_active_for_24_hours
     keep = settings.timing.webhook_old_secret if keeps else 0.0
     rotated = await _changed(webhook.id, lambda known: known.rotated(keep_old_for=keep), tenant, store)
+    await store.submissions.forget(webhook.id)  # which was told the old one
     return rotated.shown_with_secret
 
 
@@ -158,28 +160,20 @@ async def deliveries(
 async def resend_failed(webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> DeliveriesResent:
     """Send again what was given up, all of it: at once, and then for three days."""
     await _may_change(tenant, store)
-    failed, _ = await store.webhooks.deliveries(tenant, webhook.id, after=None, limit=DELIVERIES_CAP, status="failed")
-    return DeliveriesResent(resent=[d.id for d in failed if await _asked_again(d.id, webhook, tenant, store)])
+    return DeliveriesResent(resent=await store.webhooks.resend_failed(tenant, webhook.id))
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/resend")
 async def resend(delivery_id: str, webhook: OwnWebhook, tenant: Tenant, store: TheStore) -> Delivery:
     """Send it again, whatever came of it: at once, and then for three days."""
     await _may_change(tenant, store)
-    if (again := await _asked_again(delivery_id, webhook, tenant, store)) is not None:
-        return again
-    raise NotFound(f"There is no delivery {delivery_id}.", param="delivery_id")
-
-
-async def _asked_again(id: str, webhook: WebhookRecord, tenant: str, store: TheStore) -> Delivery | None:
-    """None where this webhook has no such delivery."""
-    while (kept := await store.webhooks.delivery(tenant, id)) is not None:
+    while (kept := await store.webhooks.delivery(tenant, delivery_id)) is not None:
         if kept.read is None or kept.read.webhook != webhook.id:
             break
         again = asked_again(kept.read)
-        if await store.webhooks.settle(Due(tenant, id), kept.raw, again, seconds=0) is Answer.OK:
+        if await store.webhooks.settle(Due(tenant, delivery_id), kept.raw, again, seconds=0) is Answer.OK:
             return again
-    return None
+    raise NotFound(f"There is no delivery {delivery_id}.", param="delivery_id")
 
 
 async def _may_change(tenant: str, store: TheStore) -> None:

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Deliveries that are due, for whoever asks to see to until their lease ends. A tenant and a webhook have a share; what is
 -- beyond it comes later, and where so much is due that others may stand behind it, a moment later, in the same order.
--- KEYS 1 due, 2 when they were looked for last, and some were due · ARGV 1 lease ms, 2 how many, 3 how many of a tenant, 4 of a webhook, 5 the moment, ms, 6 … what is under way
--- Answers ok, Redis' time in s, tenant and delivery … Repeatable: what a lost reply held is claimed again after its lease.
+-- KEYS 1 due, 2 when a sender last found some · ARGV 1 lease ms, 2 how many, 3 how many of a tenant, 4 of a webhook, 5 the
+-- moment, ms, 6 … what is under way · Answers ok, Redis' time in s, tenant and delivery … Repeatable: what a lost reply held
+-- is claimed again after its lease.
 local LOOKED_AT = 1000
 local time = redis.call('TIME')
 local now, answer = time[1] * 1000 + math.floor(time[2] / 1000), {'ok', time[1]}
