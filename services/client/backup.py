@@ -27,6 +27,7 @@ from services.client.copies import (
     of_sums,
     progress,
     refuse_incomplete,
+    remove,
     room_at,
 )
 from services.client.options import with_options
@@ -72,7 +73,7 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
             note = _copy_all(config, folder)
         except BaseException:  # also Ctrl-C: what is not whole is in nobody's way
             for child in folder.iterdir():
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
+                remove(child)
             raise
     print_plain(f"{folder} is a backup of {note.bytes / 1e6:,.1f} MB; `headway restore {folder}` brings it back.")
     if not note.has_store:
@@ -259,7 +260,7 @@ def _bring_back(folder: Path, note: Note, sums: dict[str, str], config: Settings
             placed += staged.put_in_place()
     except BaseException:
         for path in placed:
-            shutil.rmtree(path)
+            remove(path)
         raise
     finally:
         for _, staged in parts:

@@ -93,6 +93,11 @@ def refuse_incomplete(folder: Path, sums: Iterable[str]) -> None:
         raise Damaged(f"it lacks {missing[0]}{more}: copy it again")
 
 
+def remove(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def room_at(path: Path) -> int:
     """Bytes that are free where it is, or will be made."""
     there = next(each for each in (path.absolute(), *path.absolute().parents) if each.is_dir())
