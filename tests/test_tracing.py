@@ -8,6 +8,8 @@ import time
 import pytest
 
 from services import tracing
+from services.api.main import create_app
+from services.settings import Settings
 
 
 @pytest.fixture
@@ -26,6 +28,12 @@ def test_a_variable_that_is_wrong_ends_no_process(traced: pytest.MonkeyPatch, na
     code = "from fastapi import FastAPI; from services import tracing; tracing.start('a'); tracing.watch(FastAPI())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Nothing is traced" in done.stderr
+
+
+def test_there_is_one_way_to_trace(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    app = create_app(settings)
+    assert not [wish for wish in ("tracing", "metrics", "logs", "auto_configure") if app._telemetry[wish]]
 
 
 def test_an_exporter_may_be_none(traced: pytest.MonkeyPatch) -> None:

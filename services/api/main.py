@@ -53,6 +53,8 @@ def create_app(config: Settings | None = None) -> FastAPI:
         generate_unique_id_function=schema.operation_id,
         separate_input_output_schemas=False,  # one name a schema, for generators
         redirect_slashes=False,  # it would go by the Host that a stranger names
+        # FastAPI's own spans would hold tokens of streams: `tracing.watch` has those that we send.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings = config
     app.state.keys = auth.Keys(config.api_keys_file) if config.api_keys_file else None
