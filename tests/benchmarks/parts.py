@@ -23,6 +23,7 @@ from services.contract.spec import TrainerSpec
 from services.contract.weights import RandomWeights
 from tests.benchmarks.place import Place
 from tests.drawing import zipped
+from tests.extracting import extract
 from tests.trainers import indexed
 from workers.trainer import head
 from workers.trainer.report import Report
@@ -33,7 +34,7 @@ from workers.vision import dataset
 from workers.vision.backbone import Backbone, load
 from workers.vision.engines import ENGINES, Extractor
 from workers.vision.images import normalised, pixels
-from workers.vision.pipeline import BATCH, extract
+from workers.vision.pipeline import BATCH
 
 Figures = dict[str, list[float]]
 Ways = dict[str, Callable[[], object]]

@@ -20,12 +20,12 @@ from tests.benchmarks.parts import Figures, note, photos
 from tests.benchmarks.place import Place
 from tests.conftest import free_port, running_api, running_valkey
 from tests.drawing import zipped
+from tests.extracting import extract
 from tests.models import MadeModel, made_model, running_predictor
 from tests.trainers import indexed
 from workers.vision import dataset
 from workers.vision.backbone import Backbone
 from workers.vision.images import read
-from workers.vision.pipeline import extract
 
 CLIENTS = 32
 ASKED = 256  # images of a measurement

@@ -12,11 +12,11 @@ from torch import nn
 from services.contract.spec import TrainerSpec
 from workers.trainer.table import Table
 from workers.vision.arrays import Integers
-from workers.vision.backbone import DIM, Backbone
+from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
-from workers.vision.pipeline import extract
+from workers.vision.rows import Rows
 
-MOST: Final = 512  # validation images that are passed once more where the training was not in fp32
+MOST: Final = 512  # validation images that are passed in fp32 too, where the training was not in it
 BOUNDS: Final = (math.log(0.05), math.log(20.0))  # of the temperature's logarithm
 STEPS: Final = 50  # of the golden section: to 1e-9 of it
 BINS: Final = 15  # of the expected calibration error, as in Guo et al.
@@ -29,7 +29,7 @@ def fitted(spec: TrainerSpec, examples: Sequence[Example], val: Table, backbone:
     if spec.precision == "fp32":
         table = val.whole().only_readable()
     else:
-        table = _in_fp32(examples[:: max(1, math.ceil(len(examples) / MOST))], backbone)
+        table = _in_fp32(examples[:: max(1, math.ceil(len(examples) / MOST))], backbone, spec)
     if not len(table):
         return 1.0
     return temperature(logits_of(folded, table)[:, : len(spec.labels)], table.labels.numpy())
@@ -76,14 +76,20 @@ def logsumexp(logits: Doubles) -> Doubles:
     return found
 
 
-def _in_fp32(examples: Sequence[Example], backbone: Backbone) -> Table:
-    """Those of them that can be read."""
-    batches = list(extract(examples, backbone.at("fp32")))
-    rows = torch.cat([batch.rows for batch in batches]) if batches else torch.empty(0, DIM)
-    unreadable = {key for batch in batches for key in batch.unreadable}
-    readable = torch.tensor([example.key not in unreadable for example in examples], dtype=torch.bool)
+def _in_fp32(examples: Sequence[Example], backbone: Backbone, spec: TrainerSpec) -> Table:
+    """Those of them that can be read: passed once, and then in the cache like all features."""
+    rows = Rows(examples, range(len(examples)), backbone.at("fp32"), spec, _pass_over)
+    try:
+        while not rows.is_complete:
+            rows.compute_next()
+    finally:
+        rows.close()
     labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
-    return Table(rows, labels, readable).only_readable()
+    return Table(rows.features, labels, rows.readable).only_readable()
+
+
+def _pass_over(_: OSError) -> None:
+    """The training has said already that the cache cannot be written."""
 
 
 def _minimum(loss: Callable[[float], float]) -> float:

@@ -40,12 +40,6 @@ class Extracted:
         return {key: said.unreadable for key, said in self.said.items() if said.unreadable is not None}
 
 
-def extract(examples: Sequence[Example], backbone: Backbone) -> Generator[Extracted]:
-    """All of them, batch by batch, in order. Raises what reading an archive raises."""
-    count = BATCH[backbone.device.type]
-    return extract_batches((examples[at : at + count] for at in range(0, len(examples), count)), backbone)
-
-
 def extract_batches(
     batches: Iterable[Sequence[Example]],
     backbone: Backbone,

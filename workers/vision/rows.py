@@ -37,7 +37,7 @@ class Rows:
         self._shelf = Path(spec.cache) / spec.tenant
         keys = [example.key for example in examples]
         self._places = _places(keys)
-        folder = cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, spec.prepared)
+        folder = cache_folder(Path(spec.cache), spec.tenant, backbone.sha256, backbone.prepared)
         self._cache = FeatureCache(folder, self._places, spec.timing)
         self._beside = Beside(examples, folder.name)
         self._with_cache(lambda: self._beside.fill(self._cache))

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from services.contract.spec import ArchivePaths, TrainerSpec
+from tests.extracting import extract
 from workers.trainer.table import Table
 from workers.vision import dataset
 from workers.vision.backbone import Backbone
-from workers.vision.pipeline import extract
 
 DIGITS = Path(__file__).parents[3] / "services" / "client" / "sample" / "digits.zip"
 

@@ -17,6 +17,7 @@ from tests.drawing import png, shapes, zipped
 from tests.workers.trainer.lines import failure, from_checkpoint, leader, losses, trial_losses, validations
 from workers.vision.backbone import Backbone
 from workers.vision.device import candidates
+from workers.vision.engines import Extractor
 
 Archive = Callable[[bytes], ArchivePaths]
 MakeSpec = Callable[..., TrainerSpec]
@@ -31,6 +32,27 @@ def test_a_second_run_computes_no_feature_and_gives_the_same_losses(
     messages = [line.message for line in warm if line.type == "phase" and line.message]
     assert messages[0].startswith("Features of 12 images: 12 cached, 0 computed")
     assert losses(cold) == losses(warm)
+
+
+def test_below_fp32_a_second_run_passes_nothing_either(
+    archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its temperature is fitted on fp32 features: those of what was held out are kept as well."""
+    passed: list[str] = []
+
+    def counted(extractor: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+        passed.append(extractor._where.split()[0])
+        return compute(extractor, pixels)
+
+    compute = Extractor.__call__
+    monkeypatch.setattr(Extractor, "__call__", counted)
+    spec = trainer_spec(archive(zipped(shapes(6, first=200))), precision="bf16", cache=str(tmp_path / "cache"))
+    cold = run_trainer(spec)
+    assert set(passed) == {"bf16", "fp32"}
+    passed.clear()
+    warm = run_trainer(spec)
+    assert passed == []
+    assert cold[-1].temperature == warm[-1].temperature
 
 
 @pytest.mark.parametrize("device", candidates())

@@ -9,11 +9,11 @@ from PIL import Image
 
 from services.contract.spec import ArchivePaths
 from tests.drawing import png, shape, zipped
+from tests.extracting import extract
 from tests.workers.vision.test_pipeline import examples
 from workers.vision import agreement, decoding, gpu_decoder, images
 from workers.vision.backbone import Backbone
 from workers.vision.images import PlainJpeg, plain_jpeg
-from workers.vision.pipeline import extract
 
 CPU = torch.device("cpu")
 decoders = pytest.importorskip("torchcodec.decoders")

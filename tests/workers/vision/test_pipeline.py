@@ -12,11 +12,12 @@ from services.contract.errors import DataUnreadable
 from services.contract.spec import ArchivePaths, TrainerSpec
 from tests.buckets import bucket
 from tests.drawing import png, shape, shapes, zipped
+from tests.extracting import extract
 from workers.vision import dataset, pipeline
 from workers.vision.backbone import Backbone
 from workers.vision.dataset import Example
 from workers.vision.images import Decoding, PlainJpeg, normalised, pixels
-from workers.vision.pipeline import BATCH, extract
+from workers.vision.pipeline import BATCH
 from workers.vision.segments import Said
 
 Archive = Callable[[bytes], ArchivePaths]
