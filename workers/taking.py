@@ -36,6 +36,8 @@ class Taking:
                 await self._one_job()
             finally:
                 self._worker.duty.end()
+                soon = self._config.timing.consumer_wakes
+                asyncio.get_running_loop().call_later(soon, self._worker.consumption.wake)
 
     async def look_again_and_again(self) -> NoReturn:
         """Hints may be lost, refused or never come: an idle worker looks at the line itself."""

@@ -54,6 +54,7 @@ class Timing(Durations):
     heartbeat: float = 2.0
     heartbeat_ttl: float = 15.0  # after the last one a worker is gone
     look_every: float = 3.0  # at the line, while idle: what a lost hint costs
+    consumer_wakes: float = 0.02  # after a job: by then Celery has put its task away
     consumer_silence: float = 300.0  # while Redis answers, after which Celery's consumer hangs: it may pause for 32
 
     # a pass that is shared

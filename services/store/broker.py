@@ -6,7 +6,9 @@ restoring left twelve connections a second behind on a Redis that refuses writes
 """
 
 import logging
+import os
 import time
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -29,6 +31,7 @@ class Consumption:
         self._pause, self._not_before, self._seen_at = pause, 0.0, time.monotonic()
         self._refusal: str | None = None
         self._has_dropped = False
+        self._pipe: tuple[int, int] | None = None  # that a consumer's loop reads
 
     @property
     def silence(self) -> float:
@@ -39,6 +42,21 @@ class Consumption:
     def refusal(self) -> str | None:
         """What Redis said when it was last asked for a hint, if it refused."""
         return self._refusal
+
+    def is_woken_in(self, loop: Any) -> None:
+        """By `wake`, from then on; also again, in another loop."""
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+        loop.add_reader(self._pipe[0], os.read, self._pipe[0], 4096)
+
+    def wake(self) -> None:
+        """The consumer asks for hints now. While a task was worked on it asked for none, and of its end its loop hears
+        with the next tick only, half a second later (measured)."""
+        if self._pipe is not None:
+            with suppress(BlockingIOError):  # it has been told often enough
+                os.write(self._pipe[1], b"\0")
 
     @property
     def is_paused(self) -> bool:
@@ -127,6 +145,7 @@ class HintTransport(Transport):  # type: ignore[misc]
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         super().register_with_event_loop(connection, loop)
         loop.on_tick.add(self.consumption.is_seen)
+        self.consumption.is_woken_in(loop)
 
     def _deliver(self, message: Any, queue: str) -> None:
         if message["headers"]["task"] != TASK:

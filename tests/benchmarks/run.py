@@ -119,6 +119,26 @@ def first_loss(place: Place) -> Figures:
     return found
 
 
+def again(place: Place) -> Figures:
+    """A job of 10 epochs on 256 new JPEGs, and the same again the moment that it has ended: over HTTP, one worker."""
+    found: Figures = {}
+    with tempfile.TemporaryDirectory(prefix="headway-") as name:
+        config = Settings(data_dir=Path(name), weights="random:0", port=free_port(), device=place.device)
+        with (
+            stack.running(config, workers=1, predictor=False) as running,
+            httpx.Client(base_url=running.url, timeout=60) as client,
+        ):
+            for run in range(-1, place.runs):  # the first loads weights and warms kernels
+                sent = {"file": ("photos.zip", zipped(parts.photos(256, first=256 * (run + 1))))}
+                file = str(client.post("/v1/files", data={"purpose": "fine-tune"}, files=sent).json()["id"])
+                cold, known = (_timed_job(client, file, n_epochs=10)[3] for _ in range(2))
+                if run >= 0:
+                    note(found, "a new job, s", cold)
+                    note(found, "the same right after it, s", known)
+                    note(found, "the same right after it / a new job", known / cold)
+    return found
+
+
 def _wait_for_spare() -> None:
     (spare,) = wait_until(lambda: trainers_of(os.getpid()), seconds=60)
     wait_until(lambda: is_idle(spare), seconds=jobs.READY_WITHIN)
@@ -129,10 +149,11 @@ def _uploaded(client: httpx.Client, first: int) -> str:
     return str(client.post("/v1/files", data={"purpose": "fine-tune"}, files=files).json()["id"])
 
 
-def _timed_job(client: httpx.Client, file: str) -> tuple[float, float, float, float]:
+def _timed_job(client: httpx.Client, file: str, **asked: int) -> tuple[float, float, float, float]:
     """Seconds from the submission to its record, its first claim, its first loss and its model."""
     began, to_record, to_running, to_loss = time.time(), 0.0, 0.0, 0.0
-    job = client.post("/v1/fine_tuning/jobs", json={"training_file": file, "feature_scaling": "standard"}).json()["id"]
+    body = {"training_file": file, "feature_scaling": "standard"} | asked
+    job = client.post("/v1/fine_tuning/jobs", json=body).json()["id"]
     with connect_sse(client, "GET", f"/v1/fine_tuning/jobs/{job}/events") as source:
         for event in source.iter_sse():
             if "Job accepted" in event.data:
@@ -236,6 +257,7 @@ MEASURES: list[Callable[[Place], Figures]] = [
     fleet.fleet,
     api_cost,
     first_loss,
+    again,
     from_up_to_first_loss,
     images,
 ]

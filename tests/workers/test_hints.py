@@ -1,6 +1,7 @@
 """A hint only hastens: whatever Celery meets in Redis, the worker takes the next job, and keeps no connection of it."""
 
 import json
+import select
 import subprocess
 import sys
 import time
@@ -13,11 +14,13 @@ import httpx
 import psutil
 import pytest
 import redis
+from kombu.asynchronous import Hub
 
 from services.client import stack
 from services.process.managed import REPLACE_ME
 from services.settings import Settings
 from services.store import keys
+from services.store.broker import Consumption
 from tests.conftest import free_port, running_valkey
 from tests.drawing import shapes
 from tests.jobs import Upload, ended, submitted
@@ -138,3 +141,19 @@ def test_a_worker_whose_consumer_ends_unasked_ends_too_as_one_to_be_replaced(qui
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == REPLACE_ME, done.stderr
     assert "ended unasked" in done.stderr
+
+
+def test_a_consumer_is_woken_from_outside_its_loop_as_often_as_one_likes() -> None:
+    """While a job is worked on it asks for nothing, and by itself it hears with its next tick only that it is over."""
+    consumption, hub = Consumption(pause=1.0), Hub()
+    consumption.wake()  # nobody listens yet
+    for _ in range(2):  # it is registered anew after each absence of Redis
+        consumption.is_woken_in(hub)
+    (woken,) = hub.readers
+    for _ in range(100_000):
+        consumption.wake()
+    assert select.select([woken], [], [], 0)[0]
+    ticks = hub.create_loop()
+    while select.select([woken], [], [], 0)[0]:
+        next(ticks)
+    hub.close()
