@@ -83,7 +83,7 @@ def _in_fp32(examples: Sequence[Example], backbone: Backbone, spec: TrainerSpec)
         while not rows.is_complete:
             rows.compute_next()
     finally:
-        rows.close()
+        rows.close(here_only=True)  # beside the file lie features of all its images, not of a few
     labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
     return Table(rows.features, labels, rows.readable).only_readable()
 

@@ -54,7 +54,7 @@ class Features:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """What was computed is kept, however it ended; where it was stopped, at once."""
-        self._rows.close(in_a_hurry=kind is not None)
+        self._rows.close(here_only=kind is not None)
 
     def tables(self) -> tuple[Table, Table, Table]:
         """train, val, test: rows appear in them as they arrive."""

@@ -104,12 +104,12 @@ class Rows:
             self._with_cache(self._cache.flush)
         return batch
 
-    def close(self, *, in_a_hurry: bool = False) -> None:
-        """What was computed is kept; in a hurry, on this machine only."""
+    def close(self, *, here_only: bool = False) -> None:
+        """What was computed is kept; `here_only`: on this machine, and not beside the file for others."""
         self._batches.close()
         self._with_cache(self._cache.flush)
         self._with_cache(self._trim)
-        if self.is_complete and not in_a_hurry:
+        if self.is_complete and not here_only:
             self._with_cache(lambda: self._beside.keep(self._cache, anew=self.computed > 0))
 
     def _trim(self) -> None:

@@ -34,6 +34,7 @@ def test_a_second_run_computes_no_feature_and_gives_the_same_losses(
     assert losses(cold) == losses(warm)
 
 
+@pytest.mark.slow
 def test_below_fp32_a_second_run_passes_nothing_either(
     archive: Archive, trainer_spec: MakeSpec, run_trainer: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

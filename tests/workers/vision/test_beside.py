@@ -82,7 +82,7 @@ def test_a_piece_that_is_torn_or_missing_is_computed_again(
     objects.delete([f"{s3.url}/{second}"])
     other = rows("other")
     assert other.missing == 21
-    other.close(in_a_hurry=True)
+    other.close(here_only=True)
     assert torch.equal(computed(rows("other")), features)
     assert rows("third").missing == 0
 
