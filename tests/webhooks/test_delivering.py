@@ -17,6 +17,7 @@ from services.contract.ids import new_id
 from services.contract.timing import Timing
 from services.contract.transitions import Action
 from services.contract.webhook import ChangedWebhook, Delivery, NewWebhook
+from services.process.ending import end
 from services.settings import Settings
 from services.store import keys
 from services.store.scripts import DELIVERIES_CAP, Answer
@@ -57,8 +58,7 @@ async def delivering(store: Store, settings: Settings, scale: float = FAST) -> A
     try:
         yield
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end(running)  # redis-py may lose a cancellation
 
 
 async def until_settled(store: Store, of: WebhookRecord) -> list[Delivery]:
