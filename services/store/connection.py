@@ -185,7 +185,7 @@ async def warning_of_replicas(redis: Redis) -> str | None:
         return None
     return (
         "Redis' primary takes writes that no replica has, and loses them where it is cut off and another is promoted: "
-        "set `min-replicas-to-write 1` and `min-replicas-max-lag 10` on each server that Sentinels watch"
+        "set `min-replicas-to-write 1` and `min-replicas-max-lag 2` on each server that Sentinels watch"
     )
 
 
