@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -67,6 +67,23 @@ async def until_settled(store: Store, of: WebhookRecord) -> list[Delivery]:
         if all(each.status != "pending" for each in found):
             return found
         await asyncio.sleep(0.02)
+
+
+async def nothing_is_left(store: Store) -> bool:
+    return not await raw(store).exists(keys.DUE, keys.deliveries_of("local"))
+
+
+async def was_looked_at(store: Store, delivery: Delivery) -> bool:
+    """Since it was made due at 1 ms."""
+    return bool(await raw(store).zscore(keys.DUE, f"local {delivery.id}") != 1.0)
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(1000):
+        if await is_so():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it never was so")
 
 
 async def test_each_end_is_told_once_signed_to_those_who_listen(
@@ -195,10 +212,7 @@ async def test_a_webhook_that_is_deleted_is_told_nothing_more(
     await cancelled(store)
     await store.webhooks.remove("local", told.id)
     async with delivering(store, settings):
-        for _ in range(1000):
-            if not await raw(store).exists(keys.DUE, keys.deliveries_of("local")):
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: nothing_is_left(store))
     assert not await raw(store).exists(keys.DUE, keys.deliveries_of("local"))
     assert receiver.messages == []
 
@@ -330,19 +344,13 @@ async def test_a_clock_that_jumped_ahead_deletes_no_dead_letter_and_gives_nothin
     await raw(store).hset(keys.deliveries_of("local"), failed.id, old.model_dump_json())
     await raw(store).zadd(keys.DUE, {f"local {failed.id}": 1.0})  # it is due to go
     async with delivering(store, settings, scale=1):
-        for _ in range(500):
-            if await raw(store).zscore(keys.DUE, f"local {failed.id}") != 1.0:
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: was_looked_at(store, failed))
         await asyncio.sleep(0.2)  # that nothing happens cannot be waited for
     assert await deliveries(store, told) == [old]
     await raw(store).zadd(keys.DUE, {f"local {failed.id}": 1.0})
     monkeypatch.setattr(Steady, "sees", lambda *_: True)  # as after an hour without a jump
     async with delivering(store, settings, scale=1):
-        for _ in range(500):
-            if not await deliveries(store, told):
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: nothing_is_left(store))
     assert not await deliveries(store, told)
     month = Timing().webhook_failed_kept
     assert stays(failed, int(time.time()), Timing()) == pytest.approx(month, abs=60)
